@@ -1,0 +1,35 @@
+# make demo | test | ui need nothing but Python 3.11+.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export NUMBA_CACHE_DIR ?= $(abspath $(VENV))/numba_cache
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test ui lint clean
+
+help:  ## What can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(VENV)/installed  ## Run the whole pipeline on the committed sample
+	$(BIN)/evalcov demo
+
+test: $(VENV)/installed lint  ## Lint, type check and test
+	$(BIN)/python -m pytest -m 'not slow'
+
+lint: $(VENV)/installed  ## Lint and type check
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+ui: $(VENV)/installed  ## Dagster's UI on http://127.0.0.1:3000
+	$(BIN)/evalcov ui
+
+clean:  ## Remove the virtual environment
+	rm -rf $(VENV)

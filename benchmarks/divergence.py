@@ -1,0 +1,234 @@
+"""Accuracy and calibration of the divergence, beside simpler estimators on the same draws.
+
+Production: Zipf shares over K clusters, estimated from 4,000 sessions of 1 to 5 turns in 120 strata.
+Suites: n cases from a distribution at a known divergence, in three shapes: `mixed` (partly another
+product's traffic, a third of its clusters missing), `dropped` (production with clusters left out),
+`tilted` (every share times a log-normal factor).
+
+Usage: python benchmarks/divergence.py [--suites 210] [--seed 7]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import brentq
+
+from evalcov_pipeline.core.coverage import cluster_coverage
+from evalcov_pipeline.core.divergence import apportion, jsd, score_divergence
+from evalcov_pipeline.core.score import judge_suite
+from evalcov_pipeline.core.shares import production_shares
+
+OUT = Path(__file__).parent / "out" / "divergence.json"
+AS_OF = datetime(2026, 11, 2)
+SHAPES = ("mixed", "dropped", "tilted")
+SIZES = [(80, 30), (50, 30), (80, 100), (50, 100), (20, 100), (80, 300), (50, 300)]
+TARGETS = [0.0, 0.05, 0.15, 0.3, 0.4, 0.5]
+RESAMPLES = 299
+
+
+def zipf(k):
+    """Shares of rank 1 to k."""
+    weights = 1 / np.arange(1, k + 1)
+    return weights / weights.sum()
+
+
+def estimated(truth, rng, sessions=4000):
+    """Production as a sample of sessions shows it."""
+    turns = rng.multinomial(rng.integers(1, 6, sessions), truth)
+    return production_shares(turns, rng.integers(0, 120, sessions), rng, RESAMPLES)
+
+
+def suite_shares(truth, target, shape, rng):
+    """Case distribution of a shape at `target` bits from production."""
+    if target == 0:
+        return truth
+    k = len(truth)
+    if shape == "mixed":
+        other = rng.permutation(truth) * rng.lognormal(0, 1, k) * (rng.random(k) > 0.3)
+        other /= other.sum()
+        at, top = (lambda x: (1 - x) * truth + x * other), 1.0
+    elif shape == "dropped":
+        left_out = rng.permutation(k)
+        reach = np.cumsum(truth[left_out])
+
+        def at(x):
+            kept = truth.copy()
+            kept[left_out] -= np.clip(x - (reach - truth[left_out]), 0, truth[left_out])
+            return np.clip(kept, 0, None) / kept.sum()
+
+        top = 0.99
+    else:
+        tilt = rng.normal(size=k)
+
+        def at(x):
+            tilted = truth * np.exp(x * tilt)
+            return tilted / tilted.sum()
+
+        top = 20.0
+    if jsd(truth, at(top)) < target:
+        return suite_shares(truth, target, shape, rng)
+    return at(brentq(lambda x: jsd(truth, at(x)) - target, 0, top))
+
+
+def james_stein(p, counts, rng):
+    """Shrink toward production, then correct the bias by parametric bootstrap."""
+    n = counts.sum()
+    q = counts / n
+    distance = ((p - q) ** 2).sum()
+    pull = np.clip((q * (1 - q)).sum() / (n - 1) / distance, 0, 1) if distance else 1.0
+    shrunk = pull * p + (1 - pull) * q
+    redrawn = rng.multinomial(n, shrunk / shrunk.sum(), size=RESAMPLES) / n
+    bias = np.mean([jsd(p, row) for row in redrawn]) - jsd(p, shrunk)
+    return jsd(p, q) - bias
+
+
+def estimates(production, counts, score, rng):
+    """Every estimator on one suite, none of them clipped."""
+    n, k = counts.sum(), len(counts)
+    return {
+        "plug-in": score.jsd,
+        "null subtracted": score.jsd - score.null_mean,
+        "KT +0.5": jsd(production.shares, (counts + 0.5) / (n + k / 2)),
+        "James-Stein": james_stein(production.shares, counts, rng),
+        "adjusted": score.jsd - score.bias,
+    }
+
+
+def accuracy(suites, rng):
+    """RMSE and mean error per estimator, interval coverage and alarms, per (K, n, divergence)."""
+    rows = []
+    for k, n in SIZES:
+        truth = zipf(k)
+        productions = [estimated(truth, rng) for _ in range(20)]
+        for target in TARGETS:
+            errors, inside, widths = defaultdict(list), defaultdict(list), []
+            significant, degraded, below_half = [], [], []
+            for i in range(suites):
+                shape = SHAPES[i % 3]
+                production = productions[i % len(productions)]
+                cases = suite_shares(truth, target, shape, rng)
+                counts = rng.multinomial(n, cases)
+                score = score_divergence(production, counts, None, rng)
+                for name, value in estimates(production, counts, score, rng).items():
+                    errors[name].append(value - target)
+                inside[shape].append(score.ci_low <= target <= score.ci_high)
+                widths.append(score.ci_high - score.ci_low)
+                significant.append(score.p_value < 0.05)
+                below_half.append(score.p_value < 0.5)
+                degraded.append(judge_suite(score, {}).degraded)
+            rows.append(
+                {
+                    "clusters": k,
+                    "cases": n,
+                    "jsd": target,
+                    "rmse": {m: float(np.sqrt(np.mean(np.square(e)))) for m, e in errors.items()},
+                    "bias": {m: float(np.mean(e)) for m, e in errors.items()},
+                    "coverage": {s: float(np.mean(v)) for s, v in inside.items()},
+                    "width": float(np.mean(widths)),
+                    "significant": float(np.mean(significant)),
+                    "p_below_half": float(np.mean(below_half)),
+                    "degraded": float(np.mean(degraded)),
+                }
+            )
+            print_accuracy(rows[-1], header=len(rows) == 1)
+    return rows
+
+
+def print_accuracy(row, header):
+    """One line of the table of accuracy."""
+    if header:
+        names = " ".join(f"{name:>15}" for name in row["rmse"])
+        print(f"RMSE (mean error)\n  K   n  jsd {names}   in 95% interval (m/d/t)  p<.05 degraded")
+    cells = " ".join(f"{e:7.3f} ({row['bias'][m]:+.3f})" for m, e in row["rmse"].items())
+    inside = "/".join(f"{row['coverage'][shape]:.2f}" for shape in SHAPES)
+    print(
+        f"{row['clusters']:3d} {row['cases']:3d} {row['jsd']:.2f} {cells}   "
+        f"{inside} width {row['width']:.2f}   {row['significant']:.3f}   {row['degraded']:.3f}",
+        flush=True,
+    )
+
+
+def designed(suites, rng):
+    """Suites apportioned to part of production: designed cases taken as designed, and as draws."""
+    truth, errors = zipf(60), defaultdict(list)
+    for _ in range(suites):
+        kept = truth * (rng.random(60) < 0.5)
+        if not kept.any():
+            continue
+        counts = apportion(kept / kept.sum(), 50)
+        production = estimated(truth, rng, 2000)
+        for name, plan in (("designed", counts), ("taken as draws", None)):
+            score = score_divergence(production, counts, plan, rng)
+            errors[name].append(score.jsd - score.bias - jsd(truth, counts / counts.sum()))
+    result = {name: float(np.sqrt(np.mean(np.square(e)))) for name, e in errors.items()}
+    print("\nRMSE on apportioned suites:", ", ".join(f"{m} {v:.3f}" for m, v in result.items()))
+    return result
+
+
+def false_statuses(suites, rng):
+    """Share of proportional suites with a false status, and of forgotten mass that is found."""
+    rows = []
+    print("\n  K shares   n  false gap or liability  false thin or over  forgotten mass found")
+    for k in (20, 40, 80):
+        for name, truth in (("flat", np.full(k, 1 / k)), ("zipf", zipf(k))):
+            productions = [estimated(truth, rng) for _ in range(20)]
+            for n in (30, 100, 300):
+                empty, tilted, found = [], [], []
+                for i in range(suites):
+                    production = productions[i % len(productions)]
+                    status = statuses(production, rng.multinomial(n, truth))
+                    empty.append(np.isin(status, ["gap", "liability"]).any())
+                    tilted.append(np.isin(status, ["thin", "over_represented"]).any())
+                    forgotten = rng.permutation(k) < k // 4
+                    cases = np.where(forgotten, 0, truth)
+                    status = statuses(production, rng.multinomial(n, cases / cases.sum()))
+                    named = np.isin(status, ["gap", "liability"]) & forgotten
+                    found.append(truth[named].sum() / truth[forgotten].sum())
+                row = {"clusters": k, "shares": name, "cases": n}
+                row |= {"false_empty": float(np.mean(empty)), "false_tilt": float(np.mean(tilted))}
+                row |= {"found": float(np.mean(found))}
+                rows.append(row)
+                print(
+                    f"{k:3d} {name:6} {n:3d}  {row['false_empty']:22.3f}  "
+                    f"{row['false_tilt']:18.3f}  {row['found']:20.2f}",
+                    flush=True,
+                )
+    return rows
+
+
+def statuses(production, counts):
+    """Status of every cluster."""
+    k = len(counts)
+    coverage = cluster_coverage(
+        range(k), production, production.shares, counts, as_of=AS_OF, newest_case_at=[None] * k
+    )
+    return coverage.clusters["status"].to_numpy()
+
+
+def main():
+    """Print the tables and write them as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--suites", type=int, default=210, help="suites per cell")
+    parser.add_argument("--seed", type=int, default=7)
+    options = parser.parse_args()
+    rng = np.random.default_rng(options.seed)
+    result = {
+        "suites": options.suites,
+        "seed": options.seed,
+        "accuracy": accuracy(options.suites, rng),
+        "designed": designed(options.suites // 5, rng),
+        "statuses": false_statuses(options.suites, rng),
+    }
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text(json.dumps(result, indent=2))
+    print(f"\nwritten to {OUT}")
+
+
+if __name__ == "__main__":
+    main()

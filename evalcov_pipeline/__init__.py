@@ -1,0 +1,1 @@
+"""Eval coverage as a production metric: does the eval suite still test what users do?"""

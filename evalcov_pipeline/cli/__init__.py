@@ -1,0 +1,84 @@
+"""The `evalcov` command: a thin face over the jobs and functions of the pipeline.
+
+Exit codes: 0 done; 1 the check said no; 2 a gate was inconclusive; 3 bad input or usage.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+from pydantic import ValidationError
+
+from evalcov_pipeline.errors import BadInput
+
+CHECK_FAILED = 1
+BAD_INPUT = 3
+
+_COMMANDS = {
+    "demo": "Run the whole pipeline on the sample that comes with it.",
+    "ingest": "Read trace, eval-case and eval-result files.",
+    "run": "Run a scheduled job now, in this process.",
+    "status": "Show the latest score, the top gaps and what to do next.",
+    "refresh": "Plan a refresh of the eval suite now.",
+    "export": "Write the eval suite to a file.",
+    "publish": "Copy the warehouse to published.duckdb for readers.",
+    "doctor": "Check the environment and the data.",
+    "ui": "Open Dagster's UI on http://127.0.0.1:3000.",
+}
+
+
+class _Commands(click.Group):
+    """Subcommands that are imported when they are used, so that `--help` is instant."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"evalcov_pipeline.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="evalcov-pipeline")
+def cli() -> None:
+    """Tell whether your LLM eval suite still tests what your users do.
+
+    A first run:  evalcov ingest traces FILES;  evalcov ingest evals FILES;  evalcov run weekly
+
+    Data lives in EVALCOV_HOME (default: data/). Settings come from evalcov.toml and EVALCOV_*.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with the contract's codes."""
+    try:
+        code = cli.main(args=arguments, prog_name="evalcov", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = BAD_INPUT
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        code = 130
+    except BadInput as error:
+        click.echo(f"evalcov: {error}", err=True)
+        code = BAD_INPUT
+    except ValidationError as error:
+        for problem in error.errors():
+            setting = ".".join(str(part) for part in problem["loc"]) or "settings"
+            click.echo(
+                f"evalcov: {problem['msg']} (setting {setting}): correct it in evalcov.toml or in"
+                " the EVALCOV_ environment variable",
+                err=True,
+            )
+        code = BAD_INPUT
+    sys.exit(code if isinstance(code, int) else 0)

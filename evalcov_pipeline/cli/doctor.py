@@ -1,0 +1,74 @@
+"""`evalcov doctor`: is the environment sound, is the data?"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+
+import click
+
+from evalcov_pipeline.cli import CHECK_FAILED
+from evalcov_pipeline.settings import Settings, get_settings
+
+_LEAST_FREE_GB = 1.0
+
+
+@click.command("doctor")
+def command() -> int:
+    """Check the environment and the data; exits with 1 if a check says no."""
+    failed = False
+    for name, passed, found in _checks(get_settings()):
+        failed |= not passed
+        click.echo(f"{'ok  ' if passed else 'FAIL'}  {name:<22} {found}")
+    return CHECK_FAILED if failed else 0
+
+
+def _checks(settings: Settings) -> Iterator[tuple[str, bool, str]]:
+    """Name, verdict and finding of each check."""
+    from importlib.metadata import version
+
+    import duckdb
+
+    from evalcov_pipeline.embedding import EmbeddingModelError
+    from evalcov_pipeline.storage.embedding import embedder
+    from evalcov_pipeline.storage.lake import days_pending
+    from evalcov_pipeline.storage.ledger import broken_link
+    from evalcov_pipeline.storage.warehouse import Warehouse, one_row
+
+    yield "python", sys.version_info >= (3, 11), sys.version.split()[0]
+    yield "duckdb", duckdb.__version__ < "2", f"{duckdb.__version__} (below 2 is supported)"
+    yield "dagster", True, version("dagster")
+    home = settings.home.resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(home).free / 1e9
+    yield "home", free > _LEAST_FREE_GB, f"{home}, {free:.1f} GB free"
+    try:
+        yield "embedding model", True, embedder(settings.embedding).fingerprint
+    except EmbeddingModelError as error:
+        yield "embedding model", False, str(error)
+    pending = days_pending(settings.lake)
+    yield "traces", True, f"{len(pending)} imported days wait for `evalcov run`"
+    if not settings.warehouse.exists():
+        yield "warehouse", True, "none yet: `evalcov ingest` or `evalcov demo` makes it"
+        return
+    with Warehouse(settings.warehouse, settings.lock_timeout_s).reader() as con:
+        broken = broken_link(con)
+        counts = one_row(
+            con,
+            "SELECT (SELECT count(*) FROM eval_case_events) AS events,"
+            " (SELECT count(*) FROM coverage_scores WHERE headline) AS weeks,"
+            " (SELECT string_agg(taxonomy_id, ',') FROM taxonomies) AS taxonomies",
+        )
+    assert counts is not None
+    yield "warehouse", True, f"{settings.warehouse}, {counts['weeks']} weeks scored"
+    found = f"{counts['events']} events, chain intact" if broken is None else (
+        f"the chain breaks at event {broken}: restore the warehouse from a backup"
+    )
+    yield "eval case ledger", broken is None, found
+    names = [name for name in (counts["taxonomies"] or "").split(",") if name]
+    missing = [name for name in names if not (settings.taxonomies / name / "arrays.npz").exists()]
+    yield "taxonomies", not missing, f"{len(names)} frozen" + (
+        f", files missing: {', '.join(missing)}" if missing else ""
+    )
+    yield "published", settings.published.exists(), str(settings.published)

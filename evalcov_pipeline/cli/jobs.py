@@ -1,0 +1,108 @@
+"""Running the pipeline's jobs in this process, on the instance that the UI reads too."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from evalcov_pipeline.cli.progress import say
+from evalcov_pipeline.definitions import defs
+from evalcov_pipeline.defs import step_lines
+from evalcov_pipeline.settings import Settings
+from evalcov_pipeline.storage.lake import days_pending
+
+_RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+
+_INSTANCE_CONFIG = """\
+concurrency:
+  runs:
+    max_concurrent_runs: 4
+  pools:
+    granularity: op
+    default_limit: 1
+telemetry:
+  enabled: false
+"""
+
+
+def use_dagster_home(settings: Settings) -> Path:
+    """Point Dagster at `<home>/dagster` unless DAGSTER_HOME names another place."""
+    if "DAGSTER_HOME" not in os.environ:
+        folder = (settings.home / "dagster").resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        config = folder / "dagster.yaml"
+        if not config.exists():
+            config.write_text(_INSTANCE_CONFIG, encoding="utf-8")
+        os.environ["DAGSTER_HOME"] = str(folder)
+    return Path(os.environ["DAGSTER_HOME"])
+
+
+@contextmanager
+def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """The Dagster instance of the home."""
+    use_dagster_home(settings)
+    with dg.DagsterInstance.get() as found:
+        yield found
+
+
+def run_job(
+    name: str,
+    on: dg.DagsterInstance,
+    *,
+    partitions: Sequence[str] = (),
+    ops: dict[str, Any] | None = None,
+) -> None:
+    """Run one job to its end, with a line per step.
+
+    Args:
+        name: job.
+        on: instance that records the run.
+        partitions: first and last partition key of the run; none for an unpartitioned job.
+        ops: configuration by op.
+
+    Raises:
+        Exception: whatever a step raised.
+    """
+    job = defs.resolve_job_def(name)
+    tags = dict(zip(_RANGE, (partitions[0], partitions[-1]), strict=True)) if partitions else {}
+    config: dict[str, Any] = {"loggers": {step_lines.NAME: {}}}
+    if ops:
+        config["ops"] = ops
+    result = job.execute_in_process(
+        instance=on,
+        run_config=config,
+        tags=tags if len(set(partitions)) > 1 else None,
+        partition_key=partitions[0] if len(set(partitions)) == 1 else None,
+    )
+    failed = [check for check in result.get_asset_check_evaluations() if not check.passed]
+    for check in failed:
+        say(f"  check {check.asset_key.to_user_string()}.{check.check_name} failed")
+
+
+def bring_traces_up_to_date(settings: Settings, on: dg.DagsterInstance) -> int:
+    """Compact every day whose imported files changed; how many days that were."""
+    first = settings.first_partition
+    days = sorted(day for day in days_pending(settings.lake) if day >= first)
+    for run in _ranges(days):
+        run_job("daily_traces", on, partitions=[run[0].isoformat(), run[-1].isoformat()])
+    return len(days)
+
+
+def _ranges(days: Sequence[date]) -> Iterator[list[date]]:
+    """Runs of consecutive days."""
+    if not days:
+        return
+    run = [days[0]]
+    for before, day in pairwise(days):
+        if day - before > timedelta(days=1):
+            yield run
+            run = []
+        run.append(day)
+    yield run

@@ -1,0 +1,111 @@
+"""`evalcov status`: the latest score in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import orjson
+
+from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.settings import Settings, get_settings
+
+
+@click.command("status")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(as_json: bool) -> None:
+    """Show the latest score, the top gaps and what to do next.
+
+    Reads published.duckdb, so it works while the pipeline runs.
+    """
+    print_status(get_settings(), as_json=as_json)
+
+
+def print_status(settings: Settings, *, as_json: bool = False) -> None:
+    """Print the newest headline score.
+
+    Raises:
+        BadInput: nothing was published, or no score was written yet.
+    """
+    status = read_status(settings)
+    if as_json:
+        click.echo(orjson.dumps(status, option=orjson.OPT_INDENT_2).decode())
+        return
+    score = status["score"]
+    click.echo(f"\nWeek to {score['as_of']:%Y-%m-%d}: {score['verdict']}")
+    for line in _figures(score):
+        click.echo(f"  {line}")
+    if status["gaps"]:
+        click.echo("Largest untested clusters:")
+    for gap in status["gaps"]:
+        click.echo(f"  {gap['production_share']:6.1%}  {gap['status']:<12} {gap['label']}")
+        if gap["exemplars"]:
+            click.echo(f"          e.g. {gap['exemplars'][0][:90]!r}")
+    click.echo(f"Next: {status['next']}")
+
+
+def read_status(settings: Settings) -> dict[str, Any]:
+    """The newest headline score, its largest gaps and what to do next."""
+    import duckdb
+
+    from evalcov_pipeline.storage.warehouse import frame, one_row
+
+    if not settings.published.exists():
+        raise BadInput(
+            what="nothing was published yet",
+            where=str(settings.published),
+            what_to_do="run `evalcov run weekly` (or `evalcov demo` for the sample) first",
+        )
+    with duckdb.connect(settings.published, read_only=True) as con:
+        score = one_row(
+            con, "SELECT * FROM coverage_scores WHERE headline ORDER BY as_of DESC LIMIT 1"
+        )
+        if score is None:
+            raise BadInput(
+                what="no week was scored yet",
+                where=str(settings.published),
+                what_to_do="run `evalcov run weekly`",
+            )
+        gaps = frame(
+            con,
+            "SELECT cluster_key, label, status, production_share, exemplars"
+            " FROM cluster_coverage"
+            " JOIN clusters USING (taxonomy_id, cluster_id, cluster_key, label)"
+            " WHERE as_of = ? AND taxonomy_id = ? AND eval_cases = 0"
+            " ORDER BY production_share DESC, cluster_id LIMIT 5",
+            [score["as_of"], score["taxonomy_id"]],
+        ).to_dicts()
+    return {"score": dict(score), "gaps": gaps, "next": _next(score)}
+
+
+def _figures(score: dict[str, Any]) -> list[str]:
+    lines = [
+        f"coverage   {_percent(score['covered_share'])} of traffic lies in tested clusters,"
+        f" {_percent(score['novel_share'])} in none; {score['n_eval']} cases against"
+        f" {score['n_production']} sampled turns",
+    ]
+    if score["eval_score"] is None:
+        return [*lines, "quality    no complete eval run"]
+    bounds = f"{_percent(score['reweighted_low'])} to {_percent(score['reweighted_high'])}"
+    lines.append(
+        f"quality    {_percent(score['eval_score'])} pass on the suite; {bounds} of production"
+        f" traffic passes, {_percent(score['unmeasured_share'])} of traffic is unmeasured"
+    )
+    lines.append(f"trend      {score['diagnosis'] or '-'} ({score['diagnosis_reason']})")
+    return lines
+
+
+def _next(score: dict[str, Any]) -> str:
+    if score["n_eval"] == 0:
+        return "import the eval suite: `evalcov ingest evals FILES`, then `evalcov run weekly`"
+    if score["degraded"]:
+        return "plan new cases for the gaps: `evalcov refresh`"
+    if score["band"] == "undecidable":
+        return f"grow the suite to about {score['cases_to_settle']} cases to know"
+    if score["eval_score"] is None:
+        return "import eval results: `evalcov ingest results FILES`"
+    return "nothing; the next weekly run scores the week that follows"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"

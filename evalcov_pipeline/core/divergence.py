@@ -1,0 +1,272 @@
+"""Jensen-Shannon divergence between production and an eval suite, calibrated for finite suites."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import gammaln, rel_entr
+
+from evalcov_pipeline.core.shares import FloatArray, IntArray, ProductionShares
+
+_TOLERANCE = 1e-6
+_CONCENTRATIONS = np.exp(np.linspace(-2.0, 12.0, 57))
+
+
+@dataclass(frozen=True)
+class DivergenceScore:
+    """How far a suite lies from production; divergences in bits, 0..1.
+
+    Attributes:
+        jsd: plug-in divergence, as in the literature; inflated for small suites.
+        jsd_adjusted: the same less its estimated bias: the headline.
+        ci_low: lower end of the 95 % interval of `jsd_adjusted`.
+        ci_high: upper end.
+        null_mean: mean plug-in divergence of proportional suites of the same size.
+        null_p95: its 95th percentile.
+        p_value: chance that a proportional suite is at least as divergent as this one.
+        attainable_jsd: least divergence that any suite of this size can have.
+        bias: what is expected of sampling alone in `jsd`; `jsd_adjusted` is `jsd` less it, clipped.
+        n_eval: cases in the suite.
+        n_categories: categories compared.
+        reason: why the numbers are None; None when they are not.
+    """
+
+    jsd: float | None
+    jsd_adjusted: float | None
+    ci_low: float | None
+    ci_high: float | None
+    null_mean: float | None
+    null_p95: float | None
+    p_value: float | None
+    attainable_jsd: float | None
+    bias: float | None
+    n_eval: int
+    n_categories: int
+    reason: str | None = None
+
+
+def jsd(p: ArrayLike, q: ArrayLike) -> float:
+    """Jensen-Shannon divergence in bits, with 0 log 0 = 0.
+
+    Args:
+        p: (k,) shares, non-negative, summing to 1.
+        q: (k,) shares likewise.
+
+    Returns:
+        Divergence, 0 (equal) to 1 (disjoint). The square of scipy's distance at base 2.
+
+    Raises:
+        ValueError: shares that are negative or do not sum to 1, or shapes that differ.
+    """
+    return float(jsd_contributions(p, q).sum())
+
+
+def jsd_contributions(p: ArrayLike, q: ArrayLike) -> FloatArray:
+    """Each category's part of the divergence; the parts are non-negative and sum to the whole.
+
+    Args:
+        p: (k,) shares, non-negative, summing to 1.
+        q: (k,) shares likewise.
+
+    Returns:
+        (k,) bits.
+
+    Raises:
+        ValueError: as `jsd`.
+    """
+    p, q = _shares(p), _shares(q)
+    if p.shape != q.shape:
+        raise ValueError(f"shares of different lengths: {p.shape} and {q.shape}")
+    return _contributions(p, q)
+
+
+def apportion(p: ArrayLike, n_cases: int, start: ArrayLike | None = None) -> IntArray:
+    """The counts of least divergence that `n_cases` more cases can reach.
+
+    The divergence is a sum over categories, each part convex in its count. So the cases' steps down
+    get smaller within a category, and the `n_cases` largest steps of all are the best: greedy
+    apportionment, all cases at once.
+
+    Args:
+        p: (k,) production shares, non-negative, summing to 1.
+        n_cases: cases to place, >= 0.
+        start: (k,) counts of cases that stay where they are; none if omitted.
+
+    Returns:
+        (k,) counts, `start` included.
+
+    Raises:
+        ValueError: bad shares or counts, or no case at all.
+    """
+    p = _shares(p)
+    there = _counts(np.zeros(len(p)) if start is None else start, len(p))
+    total = int(there.sum()) + n_cases
+    if n_cases < 0 or total < 1:
+        raise ValueError(f"cannot apportion {n_cases} cases")
+    if n_cases == 0:
+        return there
+    levels = (there[:, None] + np.arange(n_cases + 1)) / total
+    steps = np.diff(_contributions(p[:, None], levels), axis=1)
+    best = np.argsort(steps, axis=None, kind="stable")[:n_cases]
+    return there + np.bincount(best // n_cases, minlength=len(p))
+
+
+def attainable_jsd(p: ArrayLike, n_cases: int, start: ArrayLike | None = None) -> float:
+    """Least divergence from `p` that any suite of `n_cases` can have.
+
+    Args:
+        p: (k,) production shares, non-negative, summing to 1.
+        n_cases: cases that may be placed freely, >= 0.
+        start: (k,) counts of cases that are there already; none if omitted.
+
+    Returns:
+        Divergence in bits, 0..1.
+
+    Raises:
+        ValueError: bad shares or counts, or no case at all.
+    """
+    counts = apportion(p, n_cases, start)
+    return jsd(p, counts / counts.sum())
+
+
+def score_divergence(
+    production: ProductionShares,
+    eval_counts: ArrayLike,
+    designed_counts: ArrayLike | None,
+    rng: np.random.Generator,
+) -> DivergenceScore:
+    """Divergence of a suite from production, with its bias, interval and p-value.
+
+    Cases are draws, except designed ones (placed by a refresh plan), which stay fixed.
+
+    Bias: the mean error of plug-in divergence over replicates of production and over suites redrawn
+    from the case distribution, shrunk toward production by empirical Bayes (`_concentrations`).
+    Interval: that error's quantiles subtracted. How much to shrink is itself uncertain, and a
+    rougher case distribution means less bias: the lower end takes the most plausible shrinkage, the
+    upper end the least, with the case distribution drawn from its posterior.
+    Null: suites drawn from production. Designed cases enter it as their best apportionment to
+    production: a fixed part that no longer follows traffic is evidence, not null.
+
+    Args:
+        production: shares and replicates over k categories, novel included.
+        eval_counts: (k,) cases per category.
+        designed_counts: (k,) how many of them a plan placed; None for none.
+        rng: source of the redrawn suites, one per replicate of production.
+
+    Returns:
+        The score; without any case every number is None and `reason` says so.
+
+    Raises:
+        ValueError: counts that are negative, of another length, or designed beyond the counts.
+    """
+    p, p_star = production.shares, production.replicates
+    counts = _counts(eval_counts, len(p))
+    designed = _counts(np.zeros(len(p)) if designed_counts is None else designed_counts, len(p))
+    if (designed > counts).any():
+        raise ValueError("more designed cases than cases in a category")
+    n, n_designed = int(counts.sum()), int(designed.sum())
+    if n == 0:
+        return DivergenceScore(*(None,) * 9, n, len(p), "the suite has no case")
+
+    free = counts - designed
+    n_free = n - n_designed
+    observed = float(_contributions(p, counts / n).sum())
+
+    null_suites = rng.multinomial(n_free, p, size=len(p_star))
+    null_suites += apportion(p, n_designed) if n_designed else 0
+    null = _contributions(p_star, null_suites / n).sum(axis=1)
+
+    least, likeliest, most = _concentrations(p, free)
+    bias = float(_redrawn_error(production, designed, free, likeliest, rng).mean())
+    smooth = _redrawn_error(production, designed, free, most, rng)
+    rough = _redrawn_error(production, designed, free, least, rng, from_posterior=True)
+    low = observed - max(np.quantile(smooth, 0.975), np.quantile(rough, 0.975))
+    high = observed - min(np.quantile(smooth, 0.025), np.quantile(rough, 0.025))
+    return DivergenceScore(
+        jsd=observed,
+        jsd_adjusted=_clip(observed - bias),
+        ci_low=_clip(low),
+        ci_high=_clip(high),
+        null_mean=float(null.mean()),
+        null_p95=float(np.quantile(null, 0.95)),
+        p_value=float((1 + (null >= observed).sum()) / (1 + len(null))),
+        attainable_jsd=attainable_jsd(p, n),
+        bias=bias,
+        n_eval=n,
+        n_categories=len(p),
+    )
+
+
+def _redrawn_error(
+    production: ProductionShares,
+    designed: IntArray,
+    free: IntArray,
+    concentration: float,
+    rng: np.random.Generator,
+    *,
+    from_posterior: bool = False,
+) -> FloatArray:
+    """(r,) plug-in divergence less the true one, over suites redrawn from the case distribution.
+
+    The distribution is the posterior mean under a Dirichlet prior of `concentration` x production,
+    or a fresh draw from that posterior for every suite.
+    """
+    p, p_star = production.shares, production.replicates
+    n_free = int(free.sum())
+    n = n_free + int(designed.sum())
+    posterior = concentration * p + free
+    cases = posterior / posterior.sum()
+    if from_posterior:
+        inside = posterior > 0
+        cases = np.zeros_like(p_star)
+        cases[:, inside] = rng.dirichlet(posterior[inside], size=len(p_star))
+    redrawn = designed + rng.multinomial(n_free, cases, size=len(p_star))
+    truth = _contributions(p, (designed + n_free * cases) / n).sum(axis=-1)
+    error: FloatArray = _contributions(p_star, redrawn / n).sum(axis=1) - truth
+    return error
+
+
+def _concentrations(p: FloatArray, counts: IntArray) -> tuple[float, float, float]:
+    """How many cases production weighs as the prior of the suite's case distribution.
+
+    The Dirichlet-multinomial likelihood with base `p`: its maximum is large for a suite that looks
+    drawn from production, small for one that does not. Categories that production lacks tell
+    nothing about it.
+
+    Returns:
+        Least, likeliest and most, the ends within half a unit of log-likelihood (one standard
+        error).
+    """
+    inside = p > 0
+    c = counts[inside]
+    prior = _CONCENTRATIONS[:, None] * p[inside]
+    whole = gammaln(_CONCENTRATIONS) - gammaln(_CONCENTRATIONS + c.sum())
+    likelihood = whole + (gammaln(prior + c) - gammaln(prior)).sum(axis=1)
+    plausible = _CONCENTRATIONS[likelihood >= likelihood.max() - 0.5]
+    return float(plausible[0]), float(_CONCENTRATIONS[likelihood.argmax()]), float(plausible[-1])
+
+
+def _contributions(p: FloatArray, q: FloatArray) -> FloatArray:
+    middle = (p + q) / 2
+    parts: FloatArray = (rel_entr(p, middle) + rel_entr(q, middle)) / (2 * np.log(2))
+    return parts
+
+
+def _shares(values: ArrayLike) -> FloatArray:
+    shares = np.asarray(values, dtype=float)
+    if shares.ndim != 1 or not (shares >= 0).all() or abs(shares.sum() - 1) > _TOLERANCE:
+        raise ValueError("shares must be one row of non-negative numbers that sum to 1")
+    return shares
+
+
+def _counts(values: ArrayLike, k: int) -> IntArray:
+    counts = np.asarray(values)
+    if counts.shape != (k,) or (counts < 0).any() or (counts != np.floor(counts)).any():
+        raise ValueError(f"counts must be {k} whole numbers >= 0")
+    return counts.astype(np.int64)
+
+
+def _clip(value: float) -> float:
+    return float(np.clip(value, 0.0, 1.0))

@@ -1,0 +1,331 @@
+"""Folding spans into user turns.
+
+A trace is a tree of spans; a user turn is one of its roots with everything below it. The fold looks
+at content only, so the order of spans and the way they were spread over files cannot matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+_PAIRS: pl.DataType = pl.List(pl.Struct({"key": pl.String(), "value": pl.String}))
+_FEEDBACK: pl.DataType = pl.List(
+    pl.Struct(
+        {
+            "name": pl.String(),
+            "value": pl.Float64(),
+            "label": pl.String(),
+            "annotator_kind": pl.String,
+        }
+    )
+)
+
+SPANS = pl.Schema(
+    {
+        "source": pl.String(),
+        "trace_id": pl.String(),
+        "span_id": pl.String(),
+        "parent_id": pl.String(),
+        "kind": pl.String(),
+        "started_at": pl.Datetime("us"),
+        "ended_at": pl.Datetime("us"),
+        "session_id": pl.String(),
+        "query_text": pl.String(),
+        "answer_text": pl.String(),
+        "model": pl.String(),
+        "prompt_version": pl.String(),
+        "release": pl.String(),
+        "environment": pl.String(),
+        "service": pl.String(),
+        "segment": _PAIRS,
+        "tool_calls": pl.List(pl.String),
+        "context_tokens": pl.Int64(),
+        "input_tokens": pl.Int64(),
+        "output_tokens": pl.Int64(),
+        "cost_usd": pl.Float64(),
+        "error_type": pl.String(),
+        "finish_reason": pl.String(),
+        "retrieval_count": pl.Int64(),
+        "retrieval_top_score": pl.Float64(),
+        "retrieval_kind": pl.String(),
+        "feedback": _FEEDBACK,
+        "outcome": pl.String(),
+        "set_aside": pl.String(),
+    }
+)
+"""One row per span, as `formats` reads it and staging keeps it.
+
+`kind` is turn (an agent, chain, or a row that is a whole turn already), llm, tool, retrieval,
+evaluator (a span that judges: neither it nor the calls under it are traffic), feedback
+(free-standing, about the trace `trace_id` and, if known, the span `parent_id`) or other.
+`parent_id` is NULL at a root. `set_aside` is NULL for production, 'excluded' where the span marks
+its whole trace as eval or test traffic, 'outside' where it is of a service or environment that is
+not production (which counts at the root only). `retrieval_count` is NULL where content was not
+captured.
+"""
+
+TURNS = pl.Schema(
+    {
+        "source": pl.String(),
+        "trace_id": pl.String(),
+        "span_id": pl.String(),
+        "session_id": pl.String(),
+        "started_at": pl.Datetime("us"),
+        "ended_at": pl.Datetime("us"),
+        "query_text": pl.String(),
+        "answer_text": pl.String(),
+        "model": pl.String(),
+        "prompt_version": pl.String(),
+        "release": pl.String(),
+        "environment": pl.String(),
+        "service": pl.String(),
+        "segment": _PAIRS,
+        "tool_calls": pl.List(pl.String),
+        "context_tokens": pl.Int64(),
+        "input_tokens": pl.Int64(),
+        "output_tokens": pl.Int64(),
+        "cost_usd": pl.Float64(),
+        "latency_ms": pl.Float64(),
+        "error_type": pl.String(),
+        "finish_reason": pl.String(),
+        "retrieval_count": pl.Int64(),
+        "retrieval_top_score": pl.Float64(),
+        "retrieval_kind": pl.String(),
+        "feedback": _FEEDBACK,
+        "outcome": pl.String(),
+    }
+)
+"""One row per user turn; `span_id` is its root. `turn_index` is known only at read."""
+
+TRACE = ["source", "trace_id"]
+_SPAN = [*TRACE, "span_id"]
+_TURN = [*TRACE, "root_id"]
+_MAX_DEPTH_DOUBLINGS = 16
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Turns, and what did not become one.
+
+    Attributes:
+        turns: canonical rows (schema `TURNS`), ordered by start, source, trace and root.
+        set_aside: turns of eval or test traffic.
+        without_query: turns whose query text was not captured.
+        duplicates: spans that were there more than once, copies beyond the first.
+        conflicts: spans whose copies differed; the most complete copy was kept.
+    """
+
+    turns: pl.DataFrame
+    set_aside: int
+    without_query: int
+    duplicates: int
+    conflicts: int
+
+
+def fold_turns(spans: pl.DataFrame) -> Fold:
+    """Build one canonical row per user turn.
+
+    The query is the root's input, else that of the first agent or chain, else that of the first
+    model call. The answer is the root's output, else that of the last model call that answered or
+    failed. Tokens and cost are summed over model calls; tools are listed in order of
+    start. A trace with several roots gives several turns; a trace whose root is missing is led by
+    its earliest span. A session that was not named is the trace itself.
+
+    Args:
+        spans: schema `SPANS`, of whole traces, in any order.
+
+    Returns:
+        The turns with `query_text`, and counts of the rest.
+    """
+    distinct, conflicts = _distinct(spans)
+    rooted = _with_roots(distinct)
+    turns = _aggregate(rooted).join(_feedback(rooted), on=_TURN, how="left")
+    aside = pl.col("set_aside")
+    asked = pl.col("query_text").is_not_null()
+    kept = (
+        turns.filter(~aside, asked)
+        .with_columns(pl.col("feedback").fill_null([]))
+        .rename({"root_id": "span_id"})
+        .select(TURNS.names())
+        .sort("started_at", *_SPAN)
+    )
+    return Fold(
+        turns=kept.cast(TURNS),
+        set_aside=turns.filter(aside).height,
+        without_query=turns.filter(~aside, ~asked).height,
+        duplicates=spans.height - distinct.height,
+        conflicts=conflicts,
+    )
+
+
+def _distinct(spans: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """One copy per span, the most complete; and the number of spans whose copies differed."""
+    repeated = pl.struct(_SPAN).is_duplicated()
+    content = pl.struct(pl.exclude(_SPAN)).struct.json_encode()
+    filled = pl.sum_horizontal(pl.all().is_not_null())
+    copies = (
+        spans.filter(repeated)
+        .with_columns(_content=content, _filled=filled)
+        .sort("_filled", "_content", descending=[True, False])
+    )
+    conflicts = copies.group_by(_SPAN).agg(pl.n_unique("_content")).filter(pl.col("_content") > 1)
+    first = copies.unique(_SPAN, keep="first", maintain_order=True).drop("_content", "_filled")
+    return pl.concat([spans.filter(~repeated), first]), conflicts.height
+
+
+def _with_roots(spans: pl.DataFrame) -> pl.DataFrame:
+    """Add `root_id`, the root above each span, and drop what no turn can own.
+
+    Dropped are model calls made by an evaluator, model calls inside a model call (two
+    instrumentations saw the same call), and feedback whose trace is not there.
+    """
+    parents = spans.select(*TRACE, parent_id="span_id", above="kind")
+    echo = (pl.col("above") == "evaluator") | (
+        (pl.col("above") == "llm") & (pl.col("kind") == "llm")
+    )
+    spans = (
+        spans.join(parents, on=[*TRACE, "parent_id"], how="left")
+        .filter(~echo.fill_null(False))
+        .drop("above")
+    )
+    top = pl.col("parent_id").is_null()
+    in_order = spans.filter(pl.col("kind") != "feedback").sort("started_at", "span_id")
+    earliest = pl.int_range(pl.len()).over(TRACE) == 0
+    roots = in_order.filter(top | (earliest & ~top.any().over(TRACE))).select(
+        *TRACE, root_id="span_id"
+    )
+    rooted = spans.join(
+        roots.unique(TRACE, keep="first", maintain_order=True), on=TRACE, how="inner"
+    )
+    crowded = roots.filter(pl.len().over(TRACE) > 1)
+    if crowded.is_empty():
+        return rooted
+    single = rooted.join(crowded, on=TRACE, how="anti")
+    return pl.concat([single, _climb(rooted.join(crowded, on=TRACE, how="semi"), crowded)])
+
+
+def _climb(spans: pl.DataFrame, roots: pl.DataFrame) -> pl.DataFrame:
+    """Replace `root_id`, the trace's first root, by the root above each span where there is one.
+
+    Pointer doubling: after i rounds `up` is the ancestor 2**i levels above, or the root.
+    """
+    is_root = roots.select(*TRACE, up="root_id", found=pl.lit(True))
+    up = spans.select(*_SPAN, up=pl.coalesce("parent_id", "span_id"))
+    for _ in range(_MAX_DEPTH_DOUBLINGS):
+        above = up.select(*TRACE, up="span_id", higher="up")
+        climbed = up.join(above, on=[*TRACE, "up"], how="left").select(
+            *_SPAN, up=pl.coalesce("higher", "up")
+        )
+        if climbed.equals(up):
+            break
+        up = climbed
+    found = up.join(is_root, on=[*TRACE, "up"], how="inner").select(*_SPAN, found="up")
+    return (
+        spans.join(found, on=_SPAN, how="left")
+        .with_columns(root_id=pl.coalesce("found", "root_id"))
+        .drop("found")
+    )
+
+
+def _aggregate(spans: pl.DataFrame) -> pl.DataFrame:
+    """One row per root with all canonical columns but feedback, and `set_aside`."""
+    at_root = pl.col("span_id") == pl.col("root_id")
+    called = pl.col("kind") == "llm"
+    replied = called & (pl.col("answer_text").is_not_null() | pl.col("error_type").is_not_null())
+    named = pl.col("retrieval_kind").is_not_null()
+
+    def root(name: str) -> pl.Expr:
+        return pl.col(name).filter(at_root).first()
+
+    def first(name: str, where: pl.Expr | None = None) -> pl.Expr:
+        known = pl.col(name).is_not_null()
+        return pl.col(name).filter(known if where is None else known & where).first()
+
+    def last(name: str, where: pl.Expr) -> pl.Expr:
+        return pl.col(name).filter(where & pl.col(name).is_not_null()).last()
+
+    def total(name: str) -> pl.Expr:
+        """Sum over model calls, or the root's own figure; NULL where neither is known."""
+        values = pl.col(name).filter(called)
+        return pl.when(values.count() > 0).then(values.sum()).otherwise(root(name))
+
+    counts = pl.col("retrieval_count")
+    root_answer, root_error = root("answer_text"), root("error_type")
+    reply = pl.col("answer_text").filter(replied).last()
+    reply_error = pl.col("error_type").filter(replied).last()
+    error = pl.coalesce(root_error, pl.when(root_answer.is_null()).then(reply_error))
+    segments = pl.col("segment").filter(pl.col("segment").list.len() > 0)
+    best = pl.col("retrieval_top_score")
+    return (
+        spans.filter(pl.col("kind") != "feedback")
+        .sort(*TRACE, "started_at", "span_id")
+        .group_by(_TURN, maintain_order=True)
+        .agg(
+            root("kind").alias("root_kind"),
+            pl.coalesce(root("session_id"), first("session_id")).alias("session_id"),
+            root("started_at").alias("started_at"),
+            pl.when(root("parent_id").is_null())
+            .then(root("ended_at"))
+            .otherwise(pl.max("ended_at"))
+            .alias("ended_at"),
+            pl.coalesce(
+                root("query_text"),
+                first("query_text", pl.col("kind") == "turn"),
+                first("query_text", called),
+            ).alias("query_text"),
+            pl.coalesce(root_answer, reply).alias("answer_text"),
+            pl.coalesce(last("model", called), root("model")).alias("model"),
+            *(
+                pl.coalesce(root(name), first(name)).alias(name)
+                for name in ("prompt_version", "release", "environment", "service", "outcome")
+            ),
+            pl.coalesce(
+                pl.col("segment").filter(at_root & (pl.col("segment").list.len() > 0)).first(),
+                segments.first(),
+            ).alias("segment"),
+            pl.col("tool_calls").list.explode(keep_nulls=False, empty_as_null=False),
+            pl.coalesce(root("context_tokens"), pl.col("input_tokens").filter(called).max()).alias(
+                "context_tokens"
+            ),
+            *(total(n).alias(n) for n in ("input_tokens", "output_tokens", "cost_usd")),
+            error.alias("error_type"),
+            pl.coalesce(last("finish_reason", called), root("finish_reason")).alias(
+                "finish_reason"
+            ),
+            pl.when(counts.count() > 0).then(counts.sum()).alias("retrieval_count"),
+            best.max().alias("retrieval_top_score"),
+            pl.coalesce(
+                pl.col("retrieval_kind").filter(named & (best == best.max())).first(),
+                first("retrieval_kind"),
+            ).alias("retrieval_kind"),
+            ((pl.col("set_aside") == "excluded").any() | root("set_aside").is_not_null()).alias(
+                "set_aside"
+            ),
+        )
+        .filter(pl.col("root_kind") != "evaluator")
+        .with_columns(
+            pl.coalesce(
+                "session_id", pl.col("session_id").drop_nulls().first().over(TRACE), "trace_id"
+            ),
+            pl.col("segment").fill_null([]),
+            outcome=pl.coalesce(
+                "outcome", pl.when(pl.col("error_type").is_not_null()).then(pl.lit("error"))
+            ),
+            latency_ms=(pl.col("ended_at") - pl.col("started_at")).dt.total_microseconds() / 1000,
+        )
+    )
+
+
+def _feedback(spans: pl.DataFrame) -> pl.DataFrame:
+    """Distinct feedback per root, in a fixed order."""
+    return (
+        spans.select(*_TURN, "feedback")
+        .explode("feedback")
+        .drop_nulls("feedback")
+        .unique()
+        .sort(*_TURN, pl.col("feedback").struct.json_encode())
+        .group_by(_TURN, maintain_order=True)
+        .agg("feedback")
+    )

@@ -1,0 +1,126 @@
+"""The coverage score of each week, per cluster and per text."""
+
+from __future__ import annotations
+
+import dagster as dg
+import polars as pl
+
+from evalcov_pipeline.defs.partitions import WEEKLY, as_of, weeks
+from evalcov_pipeline.defs.resources import WarehouseResource
+from evalcov_pipeline.defs.specs import row_count, table_spec
+from evalcov_pipeline.reports.plots import cluster_bars, markdown_image
+from evalcov_pipeline.settings import Settings
+from evalcov_pipeline.storage.coverage import WeekReport, score_and_write
+from evalcov_pipeline.storage.embedding import vector_cache
+
+TABLES = ("coverage_scores", "cluster_coverage", "text_coverage")
+_TREND = (
+    "jsd_adjusted", "jsd", "jsd_ci_low", "jsd_ci_high", "p_value", "null_p95", "covered_share",
+    "unmeasured_share", "novel_share", "eval_score", "reweighted_score", "latency_ms", "cost_usd",
+    "n_eval", "n_production",
+)  # fmt: skip
+
+
+@dg.multi_asset(
+    name="coverage",
+    specs=[
+        table_spec(
+            table,
+            group="coverage",
+            deps=["trace_sample", "cluster_assignments", "eval_cases", "eval_runs"],
+            partitions_def=WEEKLY,
+        )
+        for table in TABLES
+    ],
+    check_specs=[
+        dg.AssetCheckSpec("contributions_sum_to_jsd", asset="coverage_scores", blocking=True),
+        dg.AssetCheckSpec("every_turn_has_a_cluster", asset="coverage_scores", blocking=True),
+        dg.AssetCheckSpec("suite_covers_production", asset="coverage_scores"),
+    ],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    pool="warehouse",
+)
+def coverage(
+    context: dg.AssetExecutionContext,
+    warehouse: WarehouseResource,
+    settings: dg.ResourceParam[Settings],
+):
+    """Score the suite against each week's traffic: divergence, clusters, gaps, pass rate."""
+    reports: dict[str, WeekReport | None] = {}
+    for week in weeks(context):
+        report = score_and_write(warehouse.warehouse, settings, vector_cache(settings), as_of(week))
+        reports[week] = report
+        for table in TABLES:
+            context.add_asset_metadata(
+                _facts(table, report, as_of(week).isoformat()), asset_key=table, partition_key=week
+            )
+        context.log.info(report.headline["verdict"] if report else f"{week}: no traffic, no score")
+    yield dg.MaterializeResult(
+        asset_key="coverage_scores", check_results=list(_checks([*reports.values()]))
+    )
+    yield dg.MaterializeResult(asset_key="cluster_coverage")
+    yield dg.MaterializeResult(asset_key="text_coverage")
+
+
+def _facts(table: str, report: WeekReport | None, as_of_: str) -> dict[str, object]:
+    if report is None:
+        return {**row_count(0), "notes": "The week has no production traffic: no score."}
+    if table == "text_coverage":
+        return {**row_count(len(report.texts)), "in_gap": int(report.texts["in_gap"].sum())}
+    headline = report.clusters.filter(pl.col("taxonomy_id") == report.headline["taxonomy_id"])
+    if table == "cluster_coverage":
+        worst = headline.filter(pl.col("eval_cases") == 0).sort("production_share", descending=True)
+        return {
+            **row_count(len(report.clusters)),
+            "shares": dg.MetadataValue.md(markdown_image(cluster_bars(headline))),
+            "largest_clusters_without_a_case": dg.MetadataValue.md(_table(worst.head(10))),
+        }
+    score = report.headline
+    facts: dict[str, object] = {
+        **row_count(len(report.scores)),
+        "as_of": as_of_,
+        "taxonomy": score["taxonomy_id"],
+        "verdict": score["verdict"],
+        "degraded": bool(score["degraded"]),
+        "band": score["band"] or "none",
+        "diagnosis": score["diagnosis"] or score["diagnosis_reason"],
+    }
+    return facts | {name: float(score[name]) for name in _TREND if score[name] is not None}
+
+
+def _table(clusters: pl.DataFrame) -> str:
+    lines = ["| cluster | share of production | status |", "|---|---|---|"]
+    for row in clusters.iter_rows(named=True):
+        lines.append(f"| {row['label']} | {row['production_share']:.1%} | {row['status']} |")
+    return "\n".join(lines)
+
+
+def _checks(reports: list[WeekReport | None]):
+    known = [report for report in reports if report]
+    off, unassigned = [], 0
+    for report in known:
+        score = report.headline
+        parts = report.clusters.filter(pl.col("taxonomy_id") == score["taxonomy_id"])
+        if score["jsd"] is not None:
+            off.append(abs(parts["jsd_contribution"].sum() - score["jsd"]))
+        unassigned += score["n_unassigned"]
+    yield dg.AssetCheckResult(
+        check_name="contributions_sum_to_jsd",
+        asset_key="coverage_scores",
+        passed=max(off, default=0.0) < 1e-9,
+        metadata={"largest_difference": max(off, default=0.0)},
+    )
+    yield dg.AssetCheckResult(
+        check_name="every_turn_has_a_cluster",
+        asset_key="coverage_scores",
+        passed=unassigned == 0,
+        metadata={"turns_without_an_assignment": unassigned},
+    )
+    degraded = [report.headline["verdict"] for report in known if report.headline["degraded"]]
+    yield dg.AssetCheckResult(
+        check_name="suite_covers_production",
+        asset_key="coverage_scores",
+        passed=not degraded,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"verdicts": degraded},
+    )

@@ -1,0 +1,59 @@
+"""The eval suite and its runs, derived from what `evalcov ingest evals|results` recorded."""
+
+from __future__ import annotations
+
+import dagster as dg
+import polars as pl
+
+from evalcov_pipeline.core.redaction import Redactor
+from evalcov_pipeline.defs.resources import WarehouseResource
+from evalcov_pipeline.defs.specs import row_count, table_spec
+from evalcov_pipeline.settings import Settings
+from evalcov_pipeline.storage import evals
+from evalcov_pipeline.storage.lake import oldest_turn
+from evalcov_pipeline.storage.ledger import broken_link
+
+recorded = [
+    table_spec("eval_case_events", group="evals", kinds=("duckdb",)),
+    table_spec("eval_results", group="evals", kinds=("duckdb",)),
+]
+
+
+@dg.multi_asset(
+    name="eval_suite",
+    specs=[
+        table_spec("eval_cases", group="evals", deps=["eval_case_events"]),
+        table_spec("eval_case_versions", group="evals", deps=["eval_case_events"]),
+        table_spec("eval_runs", group="evals", deps=["eval_results", "eval_case_events"]),
+    ],
+    check_specs=[dg.AssetCheckSpec("ledger_is_intact", asset="eval_cases", blocking=True)],
+    pool="warehouse",
+)
+def eval_suite(warehouse: WarehouseResource, settings: dg.ResourceParam[Settings]):
+    """The suite of today, derived from the ledger, and a summary of every eval run."""
+    with warehouse.writer() as con:
+        broken = broken_link(con)
+        cases = evals.derive_suite(
+            con,
+            oldest_traffic=oldest_turn(settings.lake),
+            redact_all=Redactor(settings.redaction).redact_all,
+        )
+        runs = evals.summarise_runs(con, settings.evals.complete_share)
+    yield dg.MaterializeResult(
+        asset_key="eval_cases",
+        metadata={
+            **row_count(cases.height),
+            "active": cases.filter(pl.col("status") == "active").height,
+            "multi_turn": cases.filter(pl.col("n_turns") > 1).height,
+            "origins": dict(cases["origin"].value_counts().iter_rows()),
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="ledger_is_intact",
+                passed=broken is None,
+                metadata={"first_broken_event": broken or 0},
+            )
+        ],
+    )
+    yield dg.MaterializeResult(asset_key="eval_case_versions")
+    yield dg.MaterializeResult(asset_key="eval_runs", metadata=row_count(runs))

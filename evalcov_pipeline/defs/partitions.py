@@ -1,0 +1,41 @@
+"""Days of traffic and scored weeks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
+
+import dagster as dg
+
+from evalcov_pipeline.settings import get_settings
+
+_FIRST = datetime.combine(get_settings().first_partition, time())
+
+DAILY = dg.DailyPartitionsDefinition(start_date=_FIRST, end_offset=1)
+"""Days of traffic, UTC, today included."""
+
+WEEKLY = dg.WeeklyPartitionsDefinition(start_date=_FIRST, day_offset=1, end_offset=1)
+"""Scored weeks from Monday 00:00 UTC, the running one included."""
+
+WINDOW = dg.TimeWindowPartitionMapping(start_offset=-4, allow_nonexistent_upstream_partitions=True)
+"""A week depends on its own days and those of the four weeks before: the window and its rim."""
+
+
+def as_of(week: str) -> datetime:
+    """The instant that a week is scored at: its exclusive end, also while it is still running."""
+    return datetime.fromisoformat(week) + timedelta(days=7)
+
+
+def week_of(day: date) -> str:
+    """Partition key of the week that contains `day`."""
+    return (day - timedelta(days=day.weekday())).isoformat()
+
+
+def weeks(context: dg.AssetExecutionContext) -> Sequence[str]:
+    """The weeks that this run is about, oldest first; several in a single-run backfill."""
+    return sorted(context.partition_keys)
+
+
+def now() -> datetime:
+    """The wall clock, UTC, naive like every instant in the tables."""
+    return datetime.now(UTC).replace(tzinfo=None)

@@ -1,0 +1,48 @@
+"""How a table becomes an asset: key, description and columns come from its own definition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import dagster as dg
+
+from evalcov_pipeline.storage.warehouse import tables
+
+OWNERS = ["team:data"]
+
+
+def table_spec(
+    table: str,
+    *,
+    group: str,
+    deps: Iterable[str | dg.AssetDep] = (),
+    partitions_def: dg.PartitionsDefinition | None = None,
+    kinds: Iterable[str] = ("duckdb",),
+    metadata: Mapping[str, Any] | None = None,
+) -> dg.AssetSpec:
+    """Spec of the asset that fills a warehouse table."""
+    definition = tables()[table]
+    columns = [
+        dg.TableColumn(column.name, type=column.type.lower(), description=column.description)
+        for column in definition.columns
+    ]
+    return dg.AssetSpec(
+        key=table,
+        description=definition.description,
+        deps=list(deps),
+        group_name=group,
+        partitions_def=partitions_def,
+        kinds=set(kinds),
+        owners=OWNERS,
+        metadata={
+            "dagster/column_schema": dg.TableSchema(columns=columns),
+            "dagster/table_name": f"published.{table}",
+            **(metadata or {}),
+        },
+    )
+
+
+def row_count(rows: int) -> dict[str, dg.IntMetadataValue]:
+    """The row count that the UI draws a trend of."""
+    return {"dagster/row_count": dg.MetadataValue.int(rows)}

@@ -1,0 +1,114 @@
+"""Clusters of production traffic, and which cluster every text belongs to."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from evalcov_pipeline.defs.partitions import WEEKLY, as_of, now, weeks
+from evalcov_pipeline.defs.resources import WarehouseResource
+from evalcov_pipeline.defs.specs import row_count, table_spec
+from evalcov_pipeline.settings import Settings
+from evalcov_pipeline.storage import taxonomies as stored
+from evalcov_pipeline.storage.assignments import assign_week
+from evalcov_pipeline.storage.embedding import vector_cache
+from evalcov_pipeline.storage.fitting import Fit, fit_taxonomy
+from evalcov_pipeline.storage.sampling import has_traffic
+
+TAXONOMY_OP = "taxonomy"
+
+
+class TaxonomyRun(dg.Config):
+    """Whether the traffic is clustered anew."""
+
+    refit: bool = False
+    """Fit a new taxonomy for the week; otherwise only if there is none at all."""
+
+
+@dg.multi_asset(
+    name=TAXONOMY_OP,
+    specs=[
+        table_spec(table, group="taxonomy", deps=["text_vectors"], partitions_def=WEEKLY,
+                   kinds=("duckdb", "scikitlearn"))
+        for table in ("taxonomies", "clusters", "taxonomy_lineage")
+    ],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    pool="taxonomy",
+)  # fmt: skip
+def taxonomy(
+    context: dg.AssetExecutionContext,
+    config: TaxonomyRun,
+    warehouse: WarehouseResource,
+    settings: dg.ResourceParam[Settings],
+):
+    """Cluster the week's window of traffic, freeze the clusters, match them to the ones before.
+
+    Without `refit` (the default, and what the weekly job does) a taxonomy is fitted only if there
+    is none at all; the monthly job refits.
+    """
+    for week in weeks(context):
+        with warehouse.reader() as con:
+            due = config.refit or stored.applicable(con, as_of(week)) is None
+            due = due and has_traffic(con, as_of(week))
+        facts: dict[str, object] = {"fitted": due}
+        if due:
+            fit = fit_taxonomy(
+                warehouse.warehouse, settings, vector_cache(settings), as_of(week), now(),
+                context.log.info,
+            )  # fmt: skip
+            facts |= _facts(fit)
+        context.add_asset_metadata(facts, asset_key="taxonomies", partition_key=week)
+    for table in ("taxonomies", "clusters", "taxonomy_lineage"):
+        yield dg.MaterializeResult(asset_key=table)
+
+
+def _facts(fit: Fit) -> dict[str, object]:
+    facts: dict[str, object] = {"taxonomy": fit.taxonomy_id}
+    if fit.discovery:
+        facts |= {
+            "clusters": fit.discovery.n_clusters,
+            "unclustered_share": fit.discovery.unclustered_share,
+            "stability": fit.discovery.stability or 0.0,
+            "method": fit.discovery.method,
+            "notes": dg.MetadataValue.md(
+                "\n".join(f"- {note}" for note in fit.discovery.notes) or "-"
+            ),
+        }
+    if fit.lineage:
+        relations = [row.relation for row in fit.lineage.rows]
+        facts["lineage"] = {relation: relations.count(relation) for relation in set(relations)}
+    return facts
+
+
+@dg.multi_asset(
+    name="assignment",
+    specs=[
+        table_spec(
+            "cluster_assignments",
+            group="taxonomy",
+            deps=["taxonomies", "clusters", "text_vectors"],
+            partitions_def=WEEKLY,
+        )
+    ],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    pool="warehouse",
+)
+def assignment(
+    context: dg.AssetExecutionContext,
+    warehouse: WarehouseResource,
+    settings: dg.ResourceParam[Settings],
+) -> dg.MaterializeResult:
+    """Put every text of the week, production and eval alike, into a cluster by one frozen rule."""
+    for week in weeks(context):
+        with warehouse.writer() as con:
+            used = stored.applicable(con, as_of(week))
+            new = 0
+            for name in used.ids if used else []:
+                new += assign_week(
+                    con, settings.taxonomies, name, vector_cache(settings), as_of(week)
+                )
+        context.add_asset_metadata(
+            {**row_count(new), "taxonomies": used.ids if used else []},
+            asset_key="cluster_assignments",
+            partition_key=week,
+        )
+    return dg.MaterializeResult(asset_key="cluster_assignments")

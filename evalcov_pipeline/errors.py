@@ -1,0 +1,19 @@
+"""The one exception for a user's mistake."""
+
+from __future__ import annotations
+
+
+class BadInput(Exception):
+    """Something the user can mend; the CLI prints it as one line and exits with code 3.
+
+    Args:
+        what: what is wrong.
+        where: file, line, setting or table that it is about.
+        what_to_do: how to mend it.
+    """
+
+    def __init__(self, what: str, where: str, what_to_do: str) -> None:
+        super().__init__(f"{what} ({where}): {what_to_do}")
+        self.what = what
+        self.where = where
+        self.what_to_do = what_to_do

@@ -1,0 +1,140 @@
+"""Canonical trace rows, one per user turn, as JSON Lines, CSV or Parquet.
+
+Columns are those of the canonical `traces` table; only `query_text` and `started_at` are required.
+Other column names are given by a mapping canonical -> own; dots reach into nested objects, and
+`segment.<key>` sets one segment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.formats import fields
+from evalcov_pipeline.formats.attributes import feedback
+from evalcov_pipeline.formats.lines import Reject, plain_suffix
+from evalcov_pipeline.formats.traces import BATCH_ROWS, TraceOptions, span_frame
+
+NAME = "generic"
+_SEGMENT = "segment."
+
+
+def _feedback(value: Any) -> list[dict[str, Any]]:
+    entries = fields.json_list(value)
+    if not all(isinstance(entry, Mapping) for entry in entries):
+        raise ValueError("is not a list of {name, value, label, annotator_kind}")
+    return [
+        feedback(e.get("name"), e.get("value"), e.get("label"), e.get("annotator_kind"))
+        for e in entries
+    ]
+
+
+_FIELDS: dict[str, fields.Parser] = {
+    "source": fields.text,
+    "trace_id": fields.text,
+    "span_id": fields.text,
+    "session_id": fields.text,
+    "started_at": fields.instant,
+    "ended_at": fields.instant,
+    "query_text": fields.text,
+    "answer_text": fields.text,
+    "model": fields.text,
+    "prompt_version": fields.text,
+    "release": fields.text,
+    "environment": fields.text,
+    "service": fields.text,
+    "segment": fields.pairs,
+    "tool_calls": fields.texts,
+    "context_tokens": fields.whole,
+    "input_tokens": fields.whole,
+    "output_tokens": fields.whole,
+    "cost_usd": fields.number,
+    "latency_ms": fields.number,
+    "error_type": fields.text,
+    "finish_reason": fields.text,
+    "retrieval_count": fields.whole,
+    "retrieval_top_score": fields.number,
+    "retrieval_kind": fields.text,
+    "feedback": _feedback,
+    "outcome": fields.one_of("success", "abandoned", "error"),
+}
+
+
+def recognises(path: Path, head: bytes) -> bool:
+    """Whether a file looks like rows: by its ending, or JSON objects by its beginning."""
+    return plain_suffix(path) in {".csv", ".parquet"} or head.lstrip().startswith(b"{")
+
+
+def read(path: Path, options: TraceOptions) -> Iterator[pl.DataFrame | Reject]:
+    """Stream a file as batches of complete turns; rows that cannot be read come as a `Reject`.
+
+    Raises:
+        BadInput: a mapping of a column that does not exist in the canonical rows.
+    """
+    _check_mapping(options.mapping)
+    batch: list[dict[str, Any]] = []
+    for item in fields.rows(path):
+        if isinstance(item, Reject):
+            yield item
+            continue
+        number, row = item
+        try:
+            batch.append(_turn(row, options))
+        except ValueError as error:
+            yield Reject(str(path), number, str(error), fields.raw(row))
+        if len(batch) >= BATCH_ROWS:
+            yield span_frame(batch)
+            batch = []
+    if batch:
+        yield span_frame(batch)
+
+
+def _check_mapping(mapping: Mapping[str, str]) -> None:
+    unknown = [n for n in mapping if n not in _FIELDS and not n.startswith(_SEGMENT)]
+    if unknown:
+        raise BadInput(
+            f"unknown canonical column {unknown[0]!r}",
+            f"--map {unknown[0]}={mapping[unknown[0]]}",
+            f"use one of {', '.join(_FIELDS)} or segment.<key>",
+        )
+
+
+def _turn(row: Mapping[str, Any], options: TraceOptions) -> dict[str, Any]:
+    turn = fields.read_row(row, _FIELDS, options.mapping)
+    if turn["started_at"] is None:
+        raise ValueError("started_at is missing")
+    if not (turn["query_text"] or "").strip():
+        raise ValueError("query_text is missing")
+    latency = turn.pop("latency_ms")
+    if turn["ended_at"] is None and latency is not None:
+        turn["ended_at"] = turn["started_at"] + timedelta(milliseconds=latency)
+    content = f"{turn['session_id']}\n{turn['started_at'].isoformat()}\n{turn['query_text']}"
+    turn["trace_id"] = turn["trace_id"] or hashlib.sha256(content.encode()).hexdigest()[:32]
+    return turn | {
+        "kind": "turn",
+        "source": options.source or turn["source"] or NAME,
+        "span_id": turn["span_id"] or turn["started_at"].isoformat(),
+        "segment": _segment(turn["segment"], row, options.mapping),
+        "feedback": turn["feedback"] or [],
+        "set_aside": options.set_aside(turn["service"], turn["environment"], row),
+    }
+
+
+def _segment(
+    segment: list[dict[str, str]] | None, row: Mapping[str, Any], mapping: Mapping[str, str]
+) -> list[dict[str, str]]:
+    """The segment column and every `segment.<key>`, mapped or in the row, ordered by key."""
+    known = {pair["key"]: pair["value"] for pair in segment or ()}
+    names = {name: name for name in row if name.startswith(_SEGMENT)}
+    names |= {name: own for name, own in mapping.items() if name.startswith(_SEGMENT)}
+    for name, own in names.items():
+        value = fields.get(row, own)
+        if value not in (None, ""):
+            known[name.removeprefix(_SEGMENT)] = fields.text(value)
+    return [{"key": key, "value": value} for key, value in sorted(known.items())]

@@ -1,0 +1,214 @@
+"""OTLP JSON Lines: one TracesData or LogsData per line, as OpenTelemetry's file exporter writes.
+
+Ids are hexadecimal, times are nanoseconds as JSON strings, and no order is guaranteed.
+Source: https://opentelemetry.io/docs/specs/otel/protocol/file-exporter/
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+
+from evalcov_pipeline.formats.attributes import (
+    evaluation,
+    span_columns,
+    span_kind,
+)
+from evalcov_pipeline.formats.lines import Reject, json_lines
+from evalcov_pipeline.formats.traces import BATCH_ROWS, TraceOptions, span_frame
+
+NAME = "otlp"
+_EPOCH = datetime(1970, 1, 1)
+_OLDEST_NS = 10**17  # March 1973: less is a time in another unit
+_TRACE_ID = re.compile(r"[0-9a-f]{32}").fullmatch
+_SPAN_ID = re.compile(r"[0-9a-f]{16}").fullmatch
+_MALFORMED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+_EVALUATION = "gen_ai.evaluation.result"
+_CONTENT_EVENTS = frozenset(
+    {
+        "gen_ai.client.inference.operation.details",
+        "gen_ai.content.prompt",
+        "gen_ai.content.completion",
+    }
+)
+
+
+def recognises(path: Path, head: bytes) -> bool:
+    """Whether a file that begins with `head` is OTLP JSON."""
+    return b'"resourceSpans"' in head or b'"resourceLogs"' in head
+
+
+def read(path: Path, options: TraceOptions) -> Iterator[pl.DataFrame | Reject]:
+    """Stream a file as batches of spans; what cannot be read comes as a `Reject`."""
+    source = options.source or NAME
+    rows: list[dict[str, Any]] = []
+    for line in json_lines(path):
+        if isinstance(line, Reject):
+            yield line
+            continue
+        number, data = line
+        try:
+            for resource, record, is_log in _records(data):
+                try:
+                    read_record = _log_rows if is_log else _span_rows
+                    rows.extend(read_record(record, resource, source, options))
+                except _MALFORMED as error:
+                    yield Reject(str(path), number, _reason(error), _raw(record))
+        except _MALFORMED as error:
+            yield Reject(str(path), number, f"not OTLP JSON: {_reason(error)}", _raw(data))
+        if len(rows) >= BATCH_ROWS:
+            yield span_frame(rows)
+            rows = []
+    if rows:
+        yield span_frame(rows)
+
+
+def _records(data: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], Any, bool]]:
+    """Resource attributes, span or log record, and whether it is a log record."""
+    if "resourceSpans" not in data and "resourceLogs" not in data:
+        raise ValueError("neither resourceSpans nor resourceLogs")
+    for outer, scopes, items, is_log in (
+        ("resourceSpans", "scopeSpans", "spans", False),
+        ("resourceLogs", "scopeLogs", "logRecords", True),
+    ):
+        for group in data.get(outer) or ():
+            resource = _attributes((group.get("resource") or {}).get("attributes"))
+            for scope in group.get(scopes) or ():
+                for record in scope.get(items) or ():
+                    yield resource, record, is_log
+
+
+def _span_rows(
+    span: Mapping[str, Any], resource: dict[str, Any], source: str, options: TraceOptions
+) -> Iterator[dict[str, Any]]:
+    """The row of a span, and one per trace that an evaluator span is linked to."""
+    own = _attributes(span.get("attributes"))
+    evaluations = []
+    error = own.get("error.type")
+    for event in span.get("events") or ():
+        name = event.get("name")
+        if name == _EVALUATION:
+            evaluations.append(evaluation(_attributes(event.get("attributes"))))
+        elif name in _CONTENT_EVENTS:
+            own = _attributes(event.get("attributes")) | own
+        elif name == "exception" and error is None:
+            error = _attributes(event.get("attributes")).get("exception.type")
+    if (span.get("status") or {}).get("code") in (2, "STATUS_CODE_ERROR"):
+        error = error or "error"
+    kind = span_kind(own)
+    row = span_columns(kind, span.get("name") or "", own, resource)
+    row["feedback"] += evaluations
+    started = _instant(span, "startTimeUnixNano")
+    ended = _instant(span, "endTimeUnixNano") if _given(span, "endTimeUnixNano") else None
+    row |= {
+        "source": source,
+        "trace_id": _trace_id(span.get("traceId")),
+        "span_id": _span_id(span.get("spanId")),
+        "parent_id": _span_id(span["parentSpanId"]) if span.get("parentSpanId") else None,
+        "kind": kind,
+        "started_at": started,
+        "ended_at": ended if ended is None or ended >= started else None,
+        "error_type": None if error is None else str(error),
+    }
+    if kind != "evaluator":
+        row["set_aside"] = options.set_aside(row["service"], row["environment"], own) or (
+            "excluded" if options.excludes(resource) else None
+        )
+        yield row
+        return
+    targets = [link for link in span.get("links") or () if link.get("traceId")]
+    for link in targets:
+        yield _feedback_row(row, _trace_id(link["traceId"]), link.get("spanId"))
+    yield row | ({"feedback": []} if targets else {})
+
+
+def _log_rows(
+    record: Mapping[str, Any], resource: dict[str, Any], source: str, options: TraceOptions
+) -> Iterator[dict[str, Any]]:
+    """An evaluation event as feedback on its trace; other log records are not about traces."""
+    own = _attributes(record.get("attributes"))
+    if (record.get("eventName") or own.get("event.name")) != _EVALUATION:
+        return
+    if not record.get("traceId"):
+        raise ValueError("evaluation result without a traceId to attach it to")
+    stamp = "timeUnixNano" if _given(record, "timeUnixNano") else "observedTimeUnixNano"
+    item = {
+        "source": source,
+        "span_id": f"{record[stamp]}:{own.get('gen_ai.evaluation.name')}",
+        "started_at": _instant(record, stamp),
+        "feedback": [evaluation(own)],
+    }
+    yield _feedback_row(item, _trace_id(record["traceId"]), record.get("spanId"))
+
+
+def _feedback_row(row: Mapping[str, Any], trace_id: str, span_id: str | None) -> dict[str, Any]:
+    """Feedback on a trace, and on one of its spans if that is named."""
+    return {
+        "source": row["source"],
+        "trace_id": trace_id,
+        "span_id": row["span_id"],
+        "parent_id": _span_id(span_id) if span_id else None,
+        "kind": "feedback",
+        "started_at": row["started_at"],
+        "feedback": row["feedback"],
+    }
+
+
+def _attributes(pairs: Any) -> dict[str, Any]:
+    return {pair["key"]: _any_value(pair.get("value")) for pair in pairs or ()}
+
+
+def _any_value(value: Any) -> Any:
+    """Python value of an AnyValue."""
+    if not value:
+        return None
+    ((kind, inner),) = value.items()
+    if kind == "intValue":
+        return int(inner)
+    if kind == "arrayValue":
+        return [_any_value(item) for item in inner.get("values") or ()]
+    if kind == "kvlistValue":
+        return _attributes(inner.get("values"))
+    return inner
+
+
+def _given(record: Mapping[str, Any], name: str) -> bool:
+    return record.get(name) not in (None, "", "0", 0)
+
+
+def _instant(record: Mapping[str, Any], name: str) -> datetime:
+    """Naive UTC instant of a nanosecond field, to the microsecond."""
+    if not _given(record, name):
+        raise ValueError(f"{name} is missing")
+    nanoseconds = int(record[name])
+    if nanoseconds < _OLDEST_NS:
+        raise ValueError(f"{name} is not in nanoseconds since 1970")
+    return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
+
+
+def _trace_id(value: Any) -> str:
+    text = value.lower() if isinstance(value, str) else ""
+    if not _TRACE_ID(text):
+        raise ValueError("traceId is not 32 hexadecimal digits")
+    return text
+
+
+def _span_id(value: Any) -> str:
+    text = value.lower() if isinstance(value, str) else ""
+    if not _SPAN_ID(text):
+        raise ValueError("spanId is not 16 hexadecimal digits")
+    return text
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+
+
+def _raw(record: Any) -> str:
+    return orjson.dumps(record).decode()

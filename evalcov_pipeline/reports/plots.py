@@ -1,0 +1,56 @@
+"""Plots for Dagster's UI, as PNG."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import polars as pl
+
+_COLOURS = {
+    "liability": "#b3261e",
+    "gap": "#e8710a",
+    "undecidable": "#f2c14e",
+    "thin": "#9bc1e6",
+    "covered": "#3f7fbf",
+    "over_represented": "#7a5ea8",
+    "novel": "#9e9e9e",
+}
+
+
+def markdown_image(png: bytes) -> str:
+    """A PNG as Markdown that carries its own data."""
+    return f"![plot](data:image/png;base64,{base64.b64encode(png).decode()})"
+
+
+def cluster_bars(clusters: pl.DataFrame, most: int = 25) -> bytes:
+    """Production share and suite share of the largest clusters, side by side.
+
+    Args:
+        clusters: rows of `cluster_coverage`.
+        most: how many clusters.
+
+    Returns:
+        A PNG.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    rows = clusters.sort("production_share", descending=True).head(most).reverse()
+    figure = Figure(figsize=(8, 0.26 * len(rows) + 1.1), dpi=90, layout="constrained")
+    axes = figure.subplots()
+    places = range(len(rows))
+    colours = [_COLOURS[status] for status in rows["status"]]
+    axes.barh([y + 0.2 for y in places], rows["production_share"], 0.38, color=colours)
+    suite = rows["eval_share"].fill_null(0.0)
+    axes.barh([y - 0.2 for y in places], suite, 0.38, color="white", edgecolor="black", lw=0.8)
+    axes.set_yticks(list(places), [label[:42] for label in rows["label"]], fontsize=8)
+    axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+    seen = [status for status in _COLOURS if status in set(rows["status"])]
+    handles = [Patch(color=_COLOURS[s], label=f"production: {s}") for s in seen]
+    handles.append(Patch(facecolor="white", edgecolor="black", label="eval suite"))
+    axes.legend(handles=handles, fontsize=8, loc="lower right")
+    axes.spines[["top", "right"]].set_visible(False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()

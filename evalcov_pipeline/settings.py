@@ -1,0 +1,221 @@
+"""Every threshold, window and path, in one validated frozen model.
+
+Precedence: defaults < ``evalcov.toml`` (in the working directory, or at ``EVALCOV_CONFIG``) <
+environment (``EVALCOV_HOME``, ``EVALCOV_SAMPLING__SESSIONS``, ...). A nested name is its section
+and its field joined by two underscores.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+Share = float
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses names it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ProductionSettings(Section):
+    """What counts as production traffic; the rest is set aside and counted, never sampled."""
+
+    services: tuple[str, ...] = ()
+    """Only these service names count as production; empty means any."""
+    environments: tuple[str, ...] = ()
+    """Only these deployment environments count as production; empty means any not excluded."""
+    excluded_environments: tuple[str, ...] = (
+        "test", "testing", "eval", "evaluation", "experiment", "ci", "dev", "development",
+        "sandbox", "playground", "sdk-experiment",
+    )  # fmt: skip
+    excluded_attributes: tuple[str, ...] = (
+        "test.*", "experiment.*", "eval.*", "evaluation.run*", "openinference.experiment*",
+        "dataset.*", "langfuse.experiment*", "gen_ai.evaluation.run*",
+    )  # fmt: skip
+    """Span or resource attribute names (shell patterns) that mark eval or test traffic."""
+
+
+class SamplingSettings(Section):
+    """The 30-day steady-state sample of sessions."""
+
+    window_days: int = Field(30, ge=1, le=365)
+    sessions: int = Field(4000, ge=10)
+    """Target number of sessions drawn per window."""
+    dayparts: tuple[int, ...] = (0, 6, 12, 18)
+    """Hours at which dayparts begin, in `timezone`."""
+    segments: tuple[str, ...] = ()
+    """Keys of `segment` that enter the strata."""
+    seed: int = 7
+
+    @field_validator("dayparts")
+    @classmethod
+    def _ascending_hours(cls, hours: tuple[int, ...]) -> tuple[int, ...]:
+        if not hours or hours[0] != 0 or list(hours) != sorted({h for h in hours if 0 <= h < 24}):
+            raise ValueError(
+                "dayparts must start at hour 0 and ascend below 24, e.g. [0, 6, 12, 18]"
+            )
+        return hours
+
+
+class EmbeddingSettings(Section):
+    """Which model turns texts into vectors, and which text is embedded."""
+
+    model: str = "all-MiniLM-L6-v2"
+    """The bundled default, another model id, or a local path."""
+    text: Literal["query", "query_with_previous_turn"] = "query"
+    batch_size: int = Field(64, ge=1)
+    device: str | None = None
+
+
+class TaxonomySettings(Section):
+    """How traffic is clustered."""
+
+    method: Literal["umap_hdbscan", "kmeans"] = "umap_hdbscan"
+    min_clusters: int = Field(20, ge=2)
+    max_clusters: int = Field(80, ge=2)
+    max_texts: int = Field(20_000, ge=100)
+    """Most texts a fit looks at; a seeded draw by weight above that."""
+    seed: int = 7
+
+    @model_validator(mode="after")
+    def _ordered(self) -> TaxonomySettings:
+        if self.min_clusters > self.max_clusters:
+            raise ValueError("taxonomy.min_clusters must not exceed taxonomy.max_clusters")
+        return self
+
+
+class CoverageSettings(Section):
+    """When a score is degraded, and how its uncertainty is computed."""
+
+    threshold: Share = Field(0.25, gt=0, lt=1)
+    """`jsd_adjusted` from which a significant score is degraded."""
+    rearm_margin: Share = Field(0.03, ge=0, lt=1)
+    """The sensor re-arms below `threshold - rearm_margin`."""
+    liability_share: Share = Field(0.15, gt=0, lt=1)
+    """Traffic share from which a cluster without a case is a liability."""
+    edge_share: Share = Field(0.005, gt=0, lt=1)
+    """Clusters below this production share are pooled as edge cases."""
+    stale_days: int = Field(90, ge=1)
+    resamples: int = Field(999, ge=99)
+    seed: int = 7
+
+
+class EvalSettings(Section):
+    """Which eval run is scored beside coverage."""
+
+    complete_share: Share = Field(0.9, gt=0, le=1)
+    """A run is complete when it holds this share of the cases that were active at its time."""
+
+
+class RefreshSettings(Section):
+    """How many cases a refresh asks for."""
+
+    budget: int = Field(50, ge=1)
+
+
+class RedactionSettings(Section):
+    """What is taken out of a text before it leaves the lake."""
+
+    patterns: dict[str, str] = {}
+    """Extra regular expressions by the name that replaces a match: {ORDER = "ORD-[0-9]{6}"}."""
+    function: str | None = None
+    """An own callable `text -> text`, as "package.module:name", applied last."""
+    names: bool = True
+    default_region: str = "US"
+    """Region for telephone numbers without a country code (ISO 3166 alpha-2)."""
+
+
+class Settings(BaseSettings):
+    """All settings of one pipeline."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="EVALCOV_", env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
+
+    home: Path = Path("data")
+    timezone: str = "UTC"
+    """IANA zone in which strata see days and dayparts; instants stay in UTC."""
+    first_partition: date = date(2026, 1, 5)
+    """First day of traffic that the partitions know."""
+    lock_timeout_s: float = Field(120.0, gt=0)
+
+    production: ProductionSettings = ProductionSettings()
+    sampling: SamplingSettings = SamplingSettings()
+    embedding: EmbeddingSettings = EmbeddingSettings()
+    taxonomy: TaxonomySettings = TaxonomySettings()
+    coverage: CoverageSettings = CoverageSettings()
+    evals: EvalSettings = EvalSettings()
+    refresh: RefreshSettings = RefreshSettings()
+    redaction: RedactionSettings = RedactionSettings()
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"unknown IANA time zone {name!r}") from error
+        return name
+
+    @property
+    def lake(self) -> Path:
+        """Folder of the Parquet lake."""
+        return self.home / "lake"
+
+    @property
+    def warehouse(self) -> Path:
+        """The pipeline's own DuckDB file; readers use `published`."""
+        return self.home / "warehouse.duckdb"
+
+    @property
+    def published(self) -> Path:
+        """The snapshot for readers."""
+        return self.home / "published.duckdb"
+
+    @property
+    def taxonomies(self) -> Path:
+        """Folder of the frozen taxonomies."""
+        return self.home / "taxonomies"
+
+    @property
+    def quarantine(self) -> Path:
+        """Folder of rejected input rows."""
+        return self.home / "quarantine"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments over environment over the TOML file over the defaults."""
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=config_file())
+        return init_settings, env_settings, toml
+
+
+def config_file() -> Path:
+    """Path of the TOML file that settings are read from; it need not exist."""
+    return Path(os.environ.get("EVALCOV_CONFIG", "evalcov.toml"))
+
+
+@cache
+def get_settings() -> Settings:
+    """Settings of this process, read once."""
+    return Settings()

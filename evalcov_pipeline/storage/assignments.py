@@ -1,0 +1,53 @@
+"""Projects texts, production and eval alike, onto a frozen taxonomy (`cluster_assignments`)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from evalcov_pipeline.core.taxonomy import assign
+from evalcov_pipeline.storage import taxonomies
+from evalcov_pipeline.storage.texts import week_texts
+from evalcov_pipeline.storage.vectors import VectorCache
+from evalcov_pipeline.storage.warehouse import frame, insert
+
+
+def assign_week(
+    con: duckdb.DuckDBPyConnection,
+    folder: Path,
+    taxonomy_id: str,
+    cache: VectorCache,
+    as_of: datetime,
+) -> int:
+    """Assign a week's texts that have no assignment under this taxonomy yet; how many there were.
+
+    A text's assignment depends on nothing but the taxonomy and the text, so what is there stays.
+    """
+    known = frame(
+        con, "SELECT text_hash FROM cluster_assignments WHERE taxonomy_id = ?", [taxonomy_id]
+    )
+    new = sorted(set(week_texts(con, as_of)["text_hash"]) - set(known["text_hash"]))
+    if not new:
+        return 0
+    found = assign(
+        taxonomies.load(folder, taxonomy_id),
+        cache.get(new),
+        new,
+        embedding_fingerprint=cache.fingerprint,
+    )
+    return insert(
+        con,
+        "cluster_assignments",
+        pl.DataFrame(
+            {
+                "taxonomy_id": taxonomy_id,
+                "text_hash": new,
+                "cluster_id": found.cluster_id,
+                "similarity": found.similarity,
+            }
+        ),
+        new_only=True,
+    )

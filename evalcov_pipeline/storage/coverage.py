@@ -1,0 +1,282 @@
+"""Reads what a week's score needs, and writes the coverage tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars as pl
+
+from evalcov_pipeline.core.gaps import gap_scores
+from evalcov_pipeline.core.score import ScorePoint
+from evalcov_pipeline.core.scoring import WeekInputs, WeekRules, score_week
+from evalcov_pipeline.core.taxonomy import locate
+from evalcov_pipeline.settings import Settings
+from evalcov_pipeline.storage import taxonomies
+from evalcov_pipeline.storage.evals import first_tries, scored_run, suite
+from evalcov_pipeline.storage.sampling import has_traffic
+from evalcov_pipeline.storage.vectors import VectorCache
+from evalcov_pipeline.storage.warehouse import Warehouse, frame, one_row, replace_slice
+
+HISTORY_WEEKS = 12
+"""Weeks that a diagnosis looks back."""
+
+_SCORE_TYPES = {"liabilities": pl.List(pl.String)}
+
+
+@dataclass(frozen=True)
+class WeekReport:
+    """Rows that a week has in the coverage tables, the headline score first."""
+
+    scores: list[dict[str, Any]]
+    clusters: pl.DataFrame
+    texts: pl.DataFrame
+
+    @property
+    def headline(self) -> dict[str, Any]:
+        """The headline score."""
+        return self.scores[0]
+
+
+def score_and_write(
+    warehouse: Warehouse, settings: Settings, cache: VectorCache, as_of: datetime
+) -> WeekReport | None:
+    """Score one week under every taxonomy that applies to it, and write the coverage tables.
+
+    Returns:
+        What was written; None (and no rows) for a week without traffic or before any taxonomy.
+    """
+    with warehouse.reader() as con:
+        used = taxonomies.applicable(con, as_of)
+        if used is None or not has_traffic(con, as_of):
+            report = None
+        else:
+            report = _score(con, settings, cache, as_of, used)
+    with warehouse.writer() as con:
+        if report is None:
+            _write_week(con, as_of, [], pl.DataFrame(), pl.DataFrame())
+        else:
+            _write_week(con, as_of, report.scores, report.clusters, report.texts)
+    return report
+
+
+def _week_inputs(
+    con: duckdb.DuckDBPyConnection,
+    as_of: datetime,
+    taxonomy_id: str,
+    cases: pl.DataFrame,
+    *,
+    window_days: int,
+    refit_shift_from: float | None = None,
+) -> WeekInputs:
+    """Everything that the score of one week under one taxonomy is computed from.
+
+    Args:
+        con: a reading connection.
+        as_of: exclusive end of the week.
+        taxonomy_id: taxonomy; the week's texts are assigned under it.
+        cases: the suite as of the week, see `evals.suite`.
+        window_days: length of the traffic window.
+        refit_shift_from: `jsd_adjusted` under the previous taxonomy, at a refit.
+    """
+    sample = frame(
+        con,
+        """
+        SELECT s.source, s.session_id, s.stratum, s.traffic_weight, s.steady_weight, s.text_hash,
+               coalesce(a.cluster_id, -1)::INTEGER AS cluster_id,
+               s.text_hash IS NOT NULL AND a.cluster_id IS NULL AS unassigned
+        FROM trace_sample s
+        LEFT JOIN cluster_assignments a ON a.text_hash = s.text_hash AND a.taxonomy_id = $2
+        WHERE s.as_of = $1
+        ORDER BY s.source, s.session_id, s.turn_index, s.trace_id
+        """,
+        [as_of, taxonomy_id],
+    )
+    assigned = frame(
+        con,
+        "SELECT text_hash, cluster_id FROM cluster_assignments WHERE taxonomy_id = ?",
+        [taxonomy_id],
+    )
+    run = scored_run(con, as_of)
+    history = frame(
+        con,
+        """
+        SELECT h.as_of, h.jsd_adjusted, h.jsd_ci_low, h.jsd_ci_high, h.eval_run_id AS eval_run,
+               h.eval_score, coalesce(r.n_cases, 0) AS n_results, h.judge_id AS judge,
+               coalesce(h.jsd_adjusted - p.jsd_adjusted, 0) AS refit_shift
+        FROM coverage_scores h
+        LEFT JOIN coverage_scores p ON p.as_of = h.as_of AND NOT p.headline
+        LEFT JOIN eval_runs r ON r.run_id = h.eval_run_id
+        WHERE h.headline AND h.jsd_adjusted IS NOT NULL AND h.as_of < $1 AND h.as_of >= $2
+        ORDER BY h.as_of
+        """,
+        [as_of, as_of - timedelta(weeks=HISTORY_WEEKS)],
+    )
+    return WeekInputs(
+        as_of=as_of,
+        sample=sample,
+        cases=cases.join(assigned, on="text_hash", how="left", maintain_order="left").select(
+            "case_id", pl.col("cluster_id").fill_null(-1), "designed", "effective_at"
+        ),
+        results=first_tries(con, run["run_id"])
+        if run
+        else pl.DataFrame(schema={"case_id": pl.String, "passed": pl.Boolean}),
+        clusters=frame(
+            con,
+            "SELECT cluster_id, cluster_key, label FROM clusters WHERE taxonomy_id = ?"
+            " ORDER BY cluster_id",
+            [taxonomy_id],
+        ),
+        earlier=frame(
+            con,
+            """
+            SELECT cluster_key, production_share_high FROM cluster_coverage
+            JOIN coverage_scores USING (as_of, taxonomy_id)
+            WHERE headline AND as_of = (SELECT max(as_of) FROM coverage_scores WHERE as_of <= ?)
+            """,
+            [as_of - timedelta(days=window_days)],
+        ),
+        history=[ScorePoint(**row) for row in history.iter_rows(named=True)],
+        run_id=run["run_id"] if run else None,
+        judge=run["judge_id"] if run else None,
+        refit_shift_from=refit_shift_from,
+    )
+
+
+def _run_figures(
+    con: duckdb.DuckDBPyConnection, as_of: datetime, run_id: str | None
+) -> dict[str, float | None]:
+    """Latency and cost of the scored run and of the sampled turns."""
+    production = one_row(
+        con,
+        "SELECT median(latency_ms) AS production_latency_ms, avg(cost_usd) AS production_cost_usd"
+        " FROM trace_sample WHERE as_of = ?",
+        [as_of],
+    )
+    run = one_row(con, "SELECT latency_ms, cost_usd FROM eval_runs WHERE run_id = ?", [run_id])
+    return {**(production or {}), **(run or {"latency_ms": None, "cost_usd": None})}
+
+
+def _write_week(
+    con: duckdb.DuckDBPyConnection,
+    as_of: datetime,
+    scores: Sequence[Mapping[str, Any]],
+    clusters: pl.DataFrame,
+    texts: pl.DataFrame,
+) -> None:
+    """Replace a week's rows of the coverage tables; empty arguments delete them."""
+    stamp = pl.lit(as_of, pl.Datetime("us")).alias("as_of")
+    score_rows = pl.DataFrame(scores, infer_schema_length=None, schema_overrides=_SCORE_TYPES)
+    for table, rows in (
+        ("coverage_scores", score_rows),
+        ("cluster_coverage", clusters),
+        ("text_coverage", texts),
+    ):
+        replace_slice(con, table, rows.with_columns(stamp) if len(rows) else rows, as_of=as_of)
+
+
+def _score(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    cache: VectorCache,
+    as_of: datetime,
+    used: taxonomies.Applicable,
+) -> WeekReport:
+    cases = suite(con, as_of)
+    texts = _text_coverage(con, settings, cache, as_of, used.headline, cases)
+    scores: list[dict[str, Any]] = []
+    clusters: list[pl.DataFrame] = []
+    for name in reversed(used.ids):
+        inputs = _week_inputs(
+            con,
+            as_of,
+            name,
+            cases,
+            window_days=settings.sampling.window_days,
+            refit_shift_from=scores[0]["jsd_adjusted"] if scores else None,
+        )
+        week = score_week(inputs, _rules(settings))
+        stamp = {
+            "taxonomy_id": name,
+            "headline": name == used.headline,
+            "window_start": as_of - timedelta(days=settings.sampling.window_days),
+            "window_end": as_of,
+            "truncated_share": _truncated_share(con, as_of, cache),
+            "n_unassigned": inputs.sample["unassigned"].sum(),
+            **_run_figures(con, as_of, inputs.run_id),
+        }
+        scores.append({**stamp, **week.score})
+        clusters.append(week.clusters.with_columns(taxonomy_id=pl.lit(name)))
+    headline = clusters[-1].join(
+        texts.group_by("cluster_id").agg(
+            gap_share=(pl.col("in_gap") * pl.col("weight")).sum() / pl.col("weight").sum()
+        ),
+        on="cluster_id",
+        how="left",
+        maintain_order="left",
+    )
+    return WeekReport(
+        scores[::-1], pl.concat([headline, *clusters[:-1]], how="diagonal"), texts.drop("weight")
+    )
+
+
+def _text_coverage(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    cache: VectorCache,
+    as_of: datetime,
+    taxonomy_id: str,
+    cases: pl.DataFrame,
+) -> pl.DataFrame:
+    """Rows of `text_coverage`, and each text's steady weight."""
+    texts = frame(
+        con,
+        "SELECT text_hash, any_value(cluster_id) AS cluster_id, sum(steady_weight) AS weight"
+        " FROM trace_sample JOIN cluster_assignments USING (text_hash)"
+        " WHERE as_of = ? AND taxonomy_id = ? GROUP BY text_hash ORDER BY text_hash",
+        [as_of, taxonomy_id],
+    )
+    hashes = texts["text_hash"].to_list()
+    vectors = cache.get(hashes)
+    found = gap_scores(
+        vectors,
+        texts["weight"].to_numpy(),
+        cache.get(cases["text_hash"].drop_nulls().to_list()),
+        rng=np.random.default_rng([settings.coverage.seed, as_of.toordinal()]),
+    )
+    place = locate(taxonomies.load(settings.taxonomies, taxonomy_id), vectors, hashes)
+    return texts.with_columns(
+        gap_score=pl.Series(found.gap_score),
+        in_gap=pl.Series(found.in_gap),
+        map_x=pl.Series(place[:, 0]).cast(pl.Float64),
+        map_y=pl.Series(place[:, 1]).cast(pl.Float64),
+    )
+
+
+def _truncated_share(
+    con: duckdb.DuckDBPyConnection, as_of: datetime, cache: VectorCache
+) -> float | None:
+    """Share of steady traffic whose text is longer than the embedding model's window."""
+    texts = frame(
+        con,
+        "SELECT text_hash, sum(steady_weight) AS weight FROM trace_sample"
+        " WHERE as_of = ? AND text_hash IS NOT NULL GROUP BY text_hash",
+        [as_of],
+    )
+    flags = cache.truncated(texts["text_hash"].to_list())
+    return float(texts["weight"].to_numpy() @ flags) if len(texts) else None
+
+
+def _rules(settings: Settings) -> WeekRules:
+    rules = settings.coverage
+    return WeekRules(
+        threshold=rules.threshold,
+        liability_share=rules.liability_share,
+        stale_days=rules.stale_days,
+        resamples=rules.resamples,
+        seed=rules.seed,
+    )

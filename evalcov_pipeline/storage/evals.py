@@ -1,0 +1,212 @@
+"""Eval cases, results and runs: the suite as of any instant, and which run is scored beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+import orjson
+import polars as pl
+
+from evalcov_pipeline.storage.ledger import read_events
+from evalcov_pipeline.storage.texts import add_texts, redacted
+from evalcov_pipeline.storage.warehouse import frame, insert, one_row, replace_slice
+
+_VERSIONS = pl.Schema(
+    {
+        "case_id": pl.String,
+        "version": pl.Int64,
+        "input": pl.String,
+        "text": pl.String,
+        "n_turns": pl.Int64,
+        "expected": pl.String,
+        "category": pl.String,
+        "tags": pl.List(pl.String),
+        "origin": pl.String,
+        "source_ref": pl.String,
+        "status": pl.String,
+        "regression": pl.Boolean,
+        "designed": pl.Boolean,
+        "created_at": pl.Datetime("us"),
+        "effective_at": pl.Datetime("us"),
+        "imported_at": pl.Datetime("us"),
+        "valid_from": pl.Datetime("us"),
+        "valid_to": pl.Datetime("us"),
+    }
+)
+
+
+def derive_suite(
+    con: duckdb.DuckDBPyConnection,
+    *,
+    oldest_traffic: datetime | None,
+    redact_all: Callable[[Sequence[str]], list[str]],
+) -> pl.DataFrame:
+    """Derive `eval_case_versions` and `eval_cases` from the ledger, and register their texts.
+
+    A case counts from its `created_at`; without one, from the oldest traffic if it came with the
+    first import, else from its import. Its first version counts from then on, a later one from its
+    event.
+
+    Args:
+        con: a writing connection.
+        oldest_traffic: first turn of the lake, None without traffic.
+        redact_all: takes personal data out of texts.
+
+    Returns:
+        The rows of `eval_cases`.
+    """
+    versions = _versions(read_events(con), oldest_traffic)
+    texts = redacted(versions["text"], redact_all)
+    versions = versions.join(
+        texts.select("text_hash", text="raw"), on="text", how="left", maintain_order="left"
+    ).drop("text")
+    add_texts(con, texts.drop("raw"))
+    replace_slice(con, "eval_case_versions", versions)
+    cases = (
+        versions.sort("version")
+        .group_by("case_id")
+        .agg(pl.all().last())
+        .drop("valid_from", "valid_to")
+        .sort("case_id")
+    )
+    replace_slice(con, "eval_cases", cases)
+    return cases
+
+
+def suite(con: duckdb.DuckDBPyConnection, as_of: datetime) -> pl.DataFrame:
+    """The cases that were active at an instant, each in its version of then.
+
+    Returns:
+        case_id, text_hash, designed and effective_at, ordered by case_id.
+    """
+    return frame(
+        con,
+        "SELECT case_id, text_hash, designed, effective_at FROM eval_case_versions"
+        " WHERE status = 'active' AND valid_from <= $1 AND (valid_to IS NULL OR valid_to > $1)"
+        " ORDER BY case_id",
+        [as_of],
+    )
+
+
+def _versions(events: pl.DataFrame, oldest_traffic: datetime | None) -> pl.DataFrame:
+    """One row per event: the case as it was from `valid_from` to `valid_to`."""
+    rows: list[dict[str, Any]] = []
+    newest: dict[str, dict[str, Any]] = {}
+    first_import = events["at"].min()
+    for event in events.iter_rows(named=True):
+        case = orjson.loads(event["payload"])
+        before = newest.get(event["case_id"])
+        imported = before["imported_at"] if before else event["at"]
+        created = _instant(case.get("created_at"))
+        came_first = imported == first_import and oldest_traffic is not None
+        effective = created or (oldest_traffic if came_first else imported)
+        messages = case["input"] if isinstance(case["input"], list) else None
+        asked = (
+            [message.get("content") or "" for message in messages if message.get("role") == "user"]
+            if messages is not None
+            else [case["input"]]
+        )
+        row = {
+            "case_id": event["case_id"],
+            "version": before["version"] + 1 if before else 1,
+            "input": orjson.dumps(messages).decode() if messages is not None else case["input"],
+            "text": asked[-1] if asked else None,
+            "n_turns": len(asked),
+            "expected": case.get("expected"),
+            "category": case.get("category"),
+            "tags": case.get("tags") or [],
+            "origin": case.get("origin") or "hand_authored",
+            "source_ref": case.get("source_ref"),
+            "status": "retired" if event["event"] == "retired" else "active",
+            "regression": bool(case.get("regression")),
+            "designed": bool(case.get("designed")),
+            "created_at": created,
+            "effective_at": effective,
+            "imported_at": imported,
+            "valid_from": max(effective, event["at"]) if before else effective,
+            "valid_to": None,
+        }
+        if before:
+            before["valid_to"] = row["valid_from"]
+        newest[event["case_id"]] = row
+        rows.append(row)
+    return pl.DataFrame(rows, schema=_VERSIONS)
+
+
+def add_results(con: duckdb.DuckDBPyConnection, results: pl.DataFrame) -> tuple[int, int]:
+    """Add eval results, keyed by run, case and repeat.
+
+    Returns:
+        How many were new, and how many were there already (those stay as they were).
+    """
+    before = con.execute("SELECT count(*) FROM eval_results").fetchall()[0][0]
+    insert(con, "eval_results", results, new_only=True)
+    added = con.execute("SELECT count(*) FROM eval_results").fetchall()[0][0] - before
+    return added, results.height - added
+
+
+def summarise_runs(con: duckdb.DuckDBPyConnection, complete_share: float) -> int:
+    """Derive `eval_runs` from the results and the suite.
+
+    A run is complete when it holds first tries for `complete_share` of the cases that were active
+    when it finished.
+    """
+    runs = frame(
+        con,
+        """
+        WITH runs AS (
+          SELECT run_id, max("at") AS finished_at, count(*) AS n_cases,
+                 avg(passed::INT) AS pass_rate,
+                 median(latency_ms) AS latency_ms, avg(cost_usd) AS cost_usd,
+                 string_agg(DISTINCT judge_id, ',' ORDER BY judge_id) AS judge_id,
+                 max(system_version) AS system_version, max(model) AS model,
+                 max(variant) AS variant
+          FROM eval_results WHERE repeat = 0 GROUP BY run_id
+        ), active AS (
+          SELECT run_id, case_id FROM runs, eval_case_versions
+          WHERE status = 'active' AND valid_from <= finished_at
+            AND (valid_to IS NULL OR valid_to > finished_at)
+        )
+        SELECT runs.*,
+               (SELECT count(*) FROM active a WHERE a.run_id = runs.run_id) AS n_active,
+               (SELECT count(*) FROM active a JOIN eval_results r USING (run_id, case_id)
+                WHERE a.run_id = runs.run_id AND r.repeat = 0) AS n_answered
+        FROM runs ORDER BY run_id
+        """,
+    )
+    complete = (pl.col("n_active") > 0) & (
+        pl.col("n_answered") >= complete_share * pl.col("n_active")
+    )
+    return replace_slice(con, "eval_runs", runs.with_columns(complete=complete).drop("n_answered"))
+
+
+def scored_run(con: duckdb.DuckDBPyConnection, as_of: datetime) -> dict[str, Any] | None:
+    """The newest complete run of the product itself at `as_of`, or None."""
+    row = one_row(
+        con,
+        "SELECT * FROM eval_runs WHERE complete AND variant IS NULL AND finished_at <= ?"
+        " ORDER BY finished_at DESC, run_id DESC LIMIT 1",
+        [as_of],
+    )
+    return dict(row) if row else None
+
+
+def first_tries(con: duckdb.DuckDBPyConnection, run_id: str) -> pl.DataFrame:
+    """case_id and passed of a run's first tries that have a verdict."""
+    return frame(
+        con,
+        "SELECT case_id, passed FROM eval_results"
+        " WHERE run_id = ? AND repeat = 0 AND passed IS NOT NULL ORDER BY case_id",
+        [run_id],
+    )
+
+
+def _instant(value: str | None) -> datetime | None:
+    """An ISO 8601 instant in UTC, naive."""
+    if value is None:
+        return None
+    instant = datetime.fromisoformat(value)
+    return instant.astimezone(UTC).replace(tzinfo=None) if instant.tzinfo else instant

@@ -1,0 +1,84 @@
+"""Requests for new eval cases (`refresh_plans`)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import duckdb
+import orjson
+import polars as pl
+
+from evalcov_pipeline.core.divergence import apportion
+from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.storage.warehouse import frame, insert, one_row
+
+
+def record_plan(
+    con: duckdb.DuckDBPyConnection,
+    *,
+    trigger: str,
+    budget: int,
+    created_at: datetime,
+    as_of: datetime | None = None,
+) -> dict[str, Any]:
+    """Plan where `budget` new cases go, and record it.
+
+    The cases go to named clusters where each lowers the divergence from production most.
+
+    Args:
+        con: a writing connection.
+        trigger: coverage_degraded, schedule or manual.
+        budget: number of cases, >= 1.
+        created_at: wall clock, UTC.
+        as_of: score that the plan answers; the newest by default.
+
+    Returns:
+        The row written to `refresh_plans`; the same score, trigger and budget give the same plan,
+        which is written once.
+
+    Raises:
+        BadInput: there is no such score.
+    """
+    score = one_row(
+        con,
+        "SELECT * FROM coverage_scores WHERE headline AND (? IS NULL OR as_of = ?)"
+        " ORDER BY as_of DESC LIMIT 1",
+        [as_of, as_of],
+    )
+    if score is None:
+        raise BadInput(
+            what="there is no coverage score to refresh from",
+            where="coverage_scores",
+            what_to_do="run `evalcov run weekly` first",
+        )
+    plan_id = f"{score['as_of']:%Y%m%d}-{score['taxonomy_id'].split('-')[-1]}-{trigger}-{budget}"
+    if known := one_row(con, "SELECT * FROM refresh_plans WHERE plan_id = ?", [plan_id]):
+        return dict(known)
+    clusters = frame(
+        con,
+        "SELECT * FROM cluster_coverage WHERE as_of = ? AND taxonomy_id = ? AND cluster_id >= 0"
+        " ORDER BY cluster_id",
+        [score["as_of"], score["taxonomy_id"]],
+    )
+    shares = clusters["production_share"].to_numpy()
+    added = apportion(shares / shares.sum(), budget, start=clusters["eval_cases"].to_numpy())
+    targets = (
+        clusters.with_columns(cases=pl.Series(added))
+        .filter(pl.col("cases") > 0)
+        .sort(["cases", "production_share", "cluster_id"], descending=[True, True, False])
+        .select("cluster_id", "cluster_key", "label", "status", "production_share", "cases")
+    )
+    plan = {
+        "plan_id": plan_id,
+        "as_of": score["as_of"],
+        "taxonomy_id": score["taxonomy_id"],
+        "trigger": trigger,
+        "reason": score["verdict"],
+        "budget": budget,
+        "targets": orjson.dumps(targets.to_dicts()).decode(),
+        "jsd_before": score["jsd_adjusted"],
+        "created_at": created_at,
+    }
+    insert(con, "refresh_plans", pl.DataFrame([plan]))
+    return plan

@@ -1,0 +1,105 @@
+"""Frozen taxonomies: arrays and JSON in a folder each, and a row each in the warehouse."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import orjson
+
+from evalcov_pipeline.core.taxonomy import Taxonomy
+from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.storage.warehouse import one_row
+
+
+@dataclass(frozen=True)
+class Applicable:
+    """Taxonomies that a week is scored under.
+
+    Attributes:
+        headline: the newest fitted at or before the week's end; the first for older weeks.
+        previous: its predecessor, in a week that ends with a refit: the trend shows its own break.
+    """
+
+    headline: str
+    previous: str | None
+
+    @property
+    def ids(self) -> list[str]:
+        """Both, headline first."""
+        return [self.headline] + ([self.previous] if self.previous else [])
+
+
+def applicable(con: duckdb.DuckDBPyConnection, as_of: datetime) -> Applicable | None:
+    """Which taxonomies score a week, or None before the first fit."""
+    row = one_row(
+        con,
+        "SELECT taxonomy_id, fitted_at, previous_taxonomy_id FROM taxonomies"
+        " ORDER BY (fitted_at <= $1) DESC,"
+        " CASE WHEN fitted_at <= $1 THEN fitted_at END DESC, fitted_at, created_at DESC LIMIT 1",
+        [as_of],
+    )
+    if row is None:
+        return None
+    refit = row["fitted_at"] == as_of
+    return Applicable(row["taxonomy_id"], row["previous_taxonomy_id"] if refit else None)
+
+
+def predecessor(con: duckdb.DuckDBPyConnection, fitted_at: datetime) -> str | None:
+    """The newest taxonomy fitted before an instant."""
+    row = one_row(
+        con,
+        "SELECT taxonomy_id FROM taxonomies WHERE fitted_at < ?"
+        " ORDER BY fitted_at DESC, created_at DESC LIMIT 1",
+        [fitted_at],
+    )
+    return row["taxonomy_id"] if row else None
+
+
+def taxonomy_id(fitted_at: datetime, **inputs: Any) -> str:
+    """Name of a fit: sorts by time, and the same inputs give the same name."""
+    content = orjson.dumps(inputs, option=orjson.OPT_SORT_KEYS)
+    return f"{fitted_at:%Y%m%d}-{hashlib.sha256(content).hexdigest()[:10]}"
+
+
+def save(folder: Path, name: str, taxonomy: Taxonomy) -> None:
+    """Write a taxonomy; its folder appears whole or not at all."""
+    arrays, meta = taxonomy.to_arrays()
+    partial = folder / f".{name}.{os.getpid()}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        np.savez(partial / "arrays.npz", allow_pickle=False, **arrays)
+        (partial / "taxonomy.json").write_bytes(orjson.dumps(meta, option=orjson.OPT_INDENT_2))
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)
+        partial.rename(folder / name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@lru_cache(maxsize=4)
+def load(folder: Path, name: str) -> Taxonomy:
+    """Read a taxonomy.
+
+    Raises:
+        BadInput: its files are missing or damaged.
+    """
+    try:
+        meta = orjson.loads((folder / name / "taxonomy.json").read_bytes())
+        with np.load(folder / name / "arrays.npz", allow_pickle=False) as arrays:
+            return Taxonomy.from_arrays(dict(arrays), meta)
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            what=f"taxonomy {name} cannot be read: {error}",
+            where=str(folder / name),
+            what_to_do="restore the folder from a backup, or fit again: `evalcov run monthly`",
+        ) from error

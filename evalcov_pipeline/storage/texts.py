@@ -1,0 +1,66 @@
+"""The registry of texts: nothing that a user wrote enters the warehouse before redaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import duckdb
+import polars as pl
+
+from evalcov_pipeline.core.texts import text_hashes
+from evalcov_pipeline.storage.warehouse import frame
+
+_SCHEMA = {"text_hash": pl.String, "text": pl.String, "first_seen_at": pl.Datetime("us")}
+
+
+def redacted(texts: pl.Series, redact_all: Callable[[Sequence[str]], list[str]]) -> pl.DataFrame:
+    """Redact and name texts, each distinct one once.
+
+    Args:
+        texts: (n,) raw texts; null and blank ones stay without a hash.
+        redact_all: takes personal data out of texts.
+
+    Returns:
+        raw, text (redacted) and text_hash: one row per distinct raw text.
+    """
+    raw = texts.drop_nulls().unique().sort()
+    frame = pl.DataFrame(
+        {"raw": raw, "text": pl.Series(redact_all(raw.to_list()), dtype=pl.String)}
+    )
+    return frame.with_columns(
+        text_hash=pl.when(pl.col("text").str.strip_chars() != "").then(text_hashes(frame["text"]))
+    )
+
+
+def add_texts(con: duckdb.DuckDBPyConnection, texts: pl.DataFrame) -> None:
+    """Register redacted texts (text_hash, text and, if known, first_seen_at).
+
+    The earliest sighting is kept.
+    """
+    if "first_seen_at" not in texts.columns:
+        texts = texts.with_columns(first_seen_at=pl.lit(None, pl.Datetime("us")))
+    texts = (
+        texts.drop_nulls("text_hash")
+        .group_by("text_hash")
+        .agg(pl.min("text"), pl.min("first_seen_at"))
+        .sort("text_hash")
+        .cast(_SCHEMA)
+    )
+    con.register("incoming", texts.to_arrow())
+    con.execute(
+        "INSERT INTO texts BY NAME SELECT * FROM incoming ON CONFLICT (text_hash) DO UPDATE SET"
+        " first_seen_at = least(texts.first_seen_at, excluded.first_seen_at)"
+    )
+    con.unregister("incoming")
+
+
+def week_texts(con: duckdb.DuckDBPyConnection, as_of: datetime) -> pl.DataFrame:
+    """text_hash and text of a week's sampled turns and of every version of every eval case."""
+    return frame(
+        con,
+        "SELECT text_hash, text FROM texts WHERE text_hash IN ("
+        "SELECT text_hash FROM trace_sample WHERE as_of = ? UNION ALL"
+        " SELECT text_hash FROM eval_case_versions) ORDER BY text_hash",
+        [as_of],
+    )
