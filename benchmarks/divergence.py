@@ -1,6 +1,6 @@
 """Accuracy and calibration of the divergence, beside simpler estimators on the same draws.
 
-Production: Zipf shares over K clusters, estimated from 4,000 sessions of 1 to 5 turns in 120 strata.
+Production: Zipf shares over K clusters, known from 4,000 sessions of 1 to 5 turns in 120 strata.
 Suites: n cases from a distribution at a known divergence, in three shapes: `mixed` (partly another
 product's traffic, a third of its clusters missing), `dropped` (production with clusters left out),
 `tilted` (every share times a log-normal factor).

@@ -28,7 +28,7 @@ def zipf(k: int) -> np.ndarray:
     return weights / weights.sum()
 
 
-def sampled_production(truth, rng, sessions=1500, resamples=199) -> ProductionShares:
+def sampled_production(truth, rng, sessions=1500, resamples=149) -> ProductionShares:
     """Sessions of two turns in 30 strata, drawn from the true shares."""
     turns = rng.multinomial(2, truth, size=sessions)
     return production_shares(turns, rng.integers(0, 30, sessions), rng, resamples)
@@ -57,6 +57,7 @@ def two_distributions(draw):
     return p / p.sum(), q / q.sum()
 
 
+@settings(deadline=None)
 @given(two_distributions())
 def test_divergence_is_symmetric_bounded_and_the_square_of_scipys_distance(pair):
     p, q = pair
@@ -67,6 +68,7 @@ def test_divergence_is_symmetric_bounded_and_the_square_of_scipys_distance(pair)
     assert jsd(p, q) == pytest.approx(distance**2, abs=1e-9)
 
 
+@settings(deadline=None)
 @given(two_distributions())
 def test_contributions_are_non_negative_and_sum_to_the_divergence(pair):
     parts = jsd_contributions(*pair)
@@ -74,6 +76,7 @@ def test_contributions_are_non_negative_and_sum_to_the_divergence(pair):
     assert parts.sum() == pytest.approx(jsd(*pair), abs=1e-12)
 
 
+@settings(deadline=None)
 @given(two_distributions(), st.integers(0, 11))
 def test_merging_two_categories_never_raises_the_divergence(pair, at):
     p, q = pair
@@ -128,10 +131,10 @@ def test_resampled_sessions_reproduce_the_variance_of_a_stratified_mean():
     rng = np.random.default_rng(11)
     strata = np.repeat([0, 1, 2], [2, 5, 40])
     values = rng.normal(size=47)
-    factors = np.concatenate(list(bootstrap_factors(strata, rng, 40_000)))
+    factors = np.concatenate(list(bootstrap_factors(strata, rng, 40_000)), axis=1)
     expected = sum((strata == h).sum() * np.var(values[strata == h], ddof=1) for h in range(3))
-    assert np.var(factors @ values) == pytest.approx(expected, rel=0.04)
-    assert factors.mean(axis=0) == pytest.approx(np.ones(47), abs=0.05)
+    assert np.var(values @ factors) == pytest.approx(expected, rel=0.04)
+    assert factors.mean(axis=1) == pytest.approx(np.ones(47), abs=0.05)
 
 
 def test_strata_of_one_session_still_vary():

@@ -81,7 +81,9 @@ def test_hashing_sees_shared_words_only(hashing: Embedder) -> None:
 
 def test_hashed_vectors_do_not_change_between_releases(hashing: Embedder) -> None:
     vector = hashing.embed(["track my order"])[0]
-    np.testing.assert_array_equal(np.flatnonzero(vector)[:4], HASHED_NONZERO)
+    signs = np.sign(vector[np.flatnonzero(vector)[:4]])
+    assert np.flatnonzero(vector)[:4].tolist() == [3, 22, 25, 36]
+    assert signs.tolist() == [1, -1, -1, 1]
 
 
 def test_the_share_of_long_texts_is_known(minilm: Embedder, hashing: Embedder) -> None:

@@ -147,6 +147,12 @@ def test_results_in_novel_traffic_alone_say_nothing_of_production():
     assert score.reason == "no result in any cluster"
 
 
+def test_results_where_production_never_goes_weigh_nothing():
+    score = reweighted_score([0, 1], production([1.0, 0.0]), [0, 5], [0, 5])
+    assert (score.eval_score, score.reweighted_score, score.unmeasured_share) == (1.0, None, 1.0)
+    assert (score.low, score.high) == (0, 1)
+
+
 def test_more_passes_than_results_are_refused():
     with pytest.raises(ValueError, match="passed <= results"):
         reweighted_score([0], production([1.0]), [2], [1])

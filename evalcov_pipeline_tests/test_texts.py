@@ -16,7 +16,7 @@ from evalcov_pipeline.core.texts import normalise, normalise_all, text_hash, tex
         ("cafe\u0301", "café"),
         ("non\u00a0breaking\u2003space", "non breaking space"),
         ("nul\x00 and bell\x07", "nul and bell"),
-        ("\ufeffbyte order mark, zero\u200bwidth, soft\u00adhyphen", "byte order mark, zerowidth, softhyphen"),
+        ("\ufeffmark, zero\u200bwidth, soft\u00adhyphen", "mark, zerowidth, softhyphen"),
         ("lone \ud83d surrogate", "lone \ufffd surrogate"),
         ("👩\u200d🔧 keeps its joiner", "👩\u200d🔧 keeps its joiner"),
         ("\u200b \n", ""),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from evalcov_pipeline.cli.ingest import DEMO_MARK, ingest_files
+from evalcov_pipeline.cli.ingest import DEMO_MARK, Kind, ingest_files
 from evalcov_pipeline.cli.progress import say
 from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.cli.status import print_status
@@ -15,7 +15,7 @@ from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import Settings, get_settings
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
-_KINDS = {"traces": "traces/*", "evals": "evals/*", "results": "results/*"}
+_KINDS: dict[Kind, str] = {"traces": "traces/*", "evals": "evals/*", "results": "results/*"}
 
 
 @click.command("demo")
@@ -28,7 +28,7 @@ def command() -> None:
     settings = get_settings()
     _prepare(settings)
     for kind, pattern in _KINDS.items():
-        ingest_files(settings, kind, sorted(SAMPLE.glob(pattern)), demo=True)
+        ingest_files(settings, kind, sorted(SAMPLE.glob(pattern)))
     run_sample(settings)
     print_status(settings)
     click.echo(f"\nTables: {settings.published} (open read-only); UI: `make ui`")
@@ -55,19 +55,19 @@ def _prepare(settings: Settings) -> None:
 
 def run_sample(settings: Settings) -> None:
     """Score every week: cluster after five weeks and at the end, as a monthly schedule would."""
-    from evalcov_pipeline.storage.lake import newest_turn, oldest_turn
-
     from evalcov_pipeline.cli import jobs
+    from evalcov_pipeline.storage.lake import traffic_span
 
     with jobs.instance(settings) as instance:
         jobs.bring_traces_up_to_date(settings, instance)
-    first, last = oldest_turn(settings.lake), newest_turn(settings.lake)
-    if first is None or last is None:
+    span = traffic_span(settings.lake)
+    if span is None:
         raise BadInput(
             what="the sample holds no traffic",
             where=str(SAMPLE),
             what_to_do="restore data/sample from the repository",
         )
+    first, last = span
     fifth = first + timedelta(weeks=4)
     run_weeks(settings, "monthly_taxonomy", fifth.date())
     run_weeks(settings, "weekly_coverage", (last - timedelta(weeks=1)).date(), first.date())

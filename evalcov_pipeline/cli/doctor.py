@@ -62,13 +62,17 @@ def _checks(settings: Settings) -> Iterator[tuple[str, bool, str]]:
         )
     assert counts is not None
     yield "warehouse", True, f"{settings.warehouse}, {counts['weeks']} weeks scored"
-    found = f"{counts['events']} events, chain intact" if broken is None else (
-        f"the chain breaks at event {broken}: restore the warehouse from a backup"
+    found = (
+        f"{counts['events']} events, chain intact"
+        if broken is None
+        else (f"the chain breaks at event {broken}: restore the warehouse from a backup")
     )
     yield "eval case ledger", broken is None, found
     names = [name for name in (counts["taxonomies"] or "").split(",") if name]
     missing = [name for name in names if not (settings.taxonomies / name / "arrays.npz").exists()]
-    yield "taxonomies", not missing, f"{len(names)} frozen" + (
-        f", files missing: {', '.join(missing)}" if missing else ""
+    yield (
+        "taxonomies",
+        not missing,
+        f"{len(names)} frozen" + (f", files missing: {', '.join(missing)}" if missing else ""),
     )
     yield "published", settings.published.exists(), str(settings.published)

@@ -45,8 +45,8 @@ def command(what: str, format_: str, out: Path) -> None:
         )
     out = out if out.suffix else out.with_suffix(f".{format_}")
     cases = [_case(row) for row in rows]
-    content = _csv(cases) if format_ == "csv" else b"".join(
-        orjson.dumps(case) + b"\n" for case in cases
+    content = (
+        _csv(cases) if format_ == "csv" else b"".join(orjson.dumps(case) + b"\n" for case in cases)
     )
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     partial.write_bytes(content)

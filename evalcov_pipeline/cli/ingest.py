@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from glob import glob
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from evalcov_pipeline.cli import CHECK_FAILED
-from evalcov_pipeline.cli.progress import counting
+from evalcov_pipeline.cli.progress import rows_read
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import Settings, get_settings
+from evalcov_pipeline.storage.ingest import ingest_traces
+from evalcov_pipeline.storage.ingest_evals import ingest_evals
 
+Kind = Literal["traces", "evals", "results"]
 DEMO_MARK = ".demo"
 _DEMO_DATA = ("lake", "taxonomies", "quarantine", "warehouse.duckdb", "published.duckdb", DEMO_MARK)
 
@@ -33,7 +36,7 @@ _DEMO_DATA = ("lake", "taxonomies", "quarantine", "warehouse.duckdb", "published
 @click.option("--strict", is_flag=True, help="Exit with 1 if a row was rejected.")
 @click.option("--replace-demo", is_flag=True, help="Throw the demo's data away first.")
 def command(
-    kind: str,
+    kind: Kind,
     paths: tuple[str, ...],
     format_: str,
     mapping: tuple[str, ...],
@@ -58,5 +61,51 @@ def command(
         for name in _DEMO_DATA:
             path = settings.home / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    rejected = ingest_files(settings, kind, _files(paths), format_, _mapping(mapping), source)
+    rejected = ingest_files(settings, kind, paths, format_, _mapping(mapping), source)
     return CHECK_FAILED if strict and rejected else 0
+
+
+def ingest_files(
+    settings: Settings,
+    kind: Kind,
+    paths: Sequence[str | Path],
+    format_: str = "auto",
+    mapping: Mapping[str, str] | None = None,
+    source: str | None = None,
+) -> int:
+    """Read files, print what came of it, and return the number of rejected rows."""
+    with rows_read(kind) as progress:
+        if kind == "traces":
+            report = ingest_traces(
+                paths, settings, format=format_, source=source, mapping=mapping, progress=progress
+            )
+        else:
+            report = ingest_evals(
+                kind, paths, settings, format=format_, mapping=mapping, progress=progress
+            )
+    line = f"{kind}: {report.accepted} accepted, {report.duplicate} duplicate"
+    if report.set_aside:
+        line += f", {report.set_aside} set aside as eval or test traffic"
+    click.echo(f"{line}, {report.rejected} rejected, from {report.files} file(s)")
+    if report.rejected:
+        click.echo(f"  rejected rows with their reasons: {settings.quarantine}", err=True)
+    return report.rejected
+
+
+def _mapping(pairs: Sequence[str]) -> dict[str, str]:
+    """Parse `canonical=source` pairs.
+
+    Raises:
+        BadInput: a pair without an equals sign.
+    """
+    parsed = {}
+    for pair in pairs:
+        canonical, equals, field = pair.partition("=")
+        if not (canonical and equals and field):
+            raise BadInput(
+                what=f"{pair!r} is no mapping",
+                where="--map",
+                what_to_do="write CANONICAL=SOURCE, e.g. --map query_text=question",
+            )
+        parsed[canonical] = field
+    return parsed

@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 
 from evalcov_pipeline.cli.progress import say
-from evalcov_pipeline.definitions import defs
+from evalcov_pipeline.definitions import build_definitions
 from evalcov_pipeline.defs import step_lines
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.lake import days_pending
@@ -53,6 +53,7 @@ def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
 
 
 def run_job(
+    settings: Settings,
     name: str,
     on: dg.DagsterInstance,
     *,
@@ -62,6 +63,7 @@ def run_job(
     """Run one job to its end, with a line per step.
 
     Args:
+        settings: of the pipeline.
         name: job.
         on: instance that records the run.
         partitions: first and last partition key of the run; none for an unpartitioned job.
@@ -70,7 +72,7 @@ def run_job(
     Raises:
         Exception: whatever a step raised.
     """
-    job = defs.resolve_job_def(name)
+    job = build_definitions(settings).resolve_job_def(name)
     tags = dict(zip(_RANGE, (partitions[0], partitions[-1]), strict=True)) if partitions else {}
     config: dict[str, Any] = {"loggers": {step_lines.NAME: {}}}
     if ops:
@@ -91,7 +93,7 @@ def bring_traces_up_to_date(settings: Settings, on: dg.DagsterInstance) -> int:
     first = settings.first_partition
     days = sorted(day for day in days_pending(settings.lake) if day >= first)
     for run in _ranges(days):
-        run_job("daily_traces", on, partitions=[run[0].isoformat(), run[-1].isoformat()])
+        run_job(settings, "daily_traces", on, partitions=[run[0].isoformat(), run[-1].isoformat()])
     return len(days)
 
 

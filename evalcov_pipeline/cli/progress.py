@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 
@@ -15,22 +16,20 @@ def say(line: str) -> None:
 
 
 @contextmanager
-def counting(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Progress of `done` out of `total`: a bar on a terminal, a line every tenth elsewhere."""
+def rows_read(what: str) -> Iterator[Callable[[Path, int], None]]:
+    """Progress of an import: a spinner on a terminal, a line per 100,000 rows elsewhere."""
     if sys.stderr.isatty():
-        from rich.progress import Progress
+        from rich.progress import Progress, SpinnerColumn, TextColumn
 
-        with Progress(transient=True) as bar:
-            task = bar.add_task(what, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+        with Progress(SpinnerColumn(), TextColumn("{task.description}"), transient=True) as bar:
+            task = bar.add_task(what)
+            yield lambda path, rows: bar.update(task, description=f"{path.name}: {rows:,} rows")
         return
-    said = -1
+    said: dict[Path, int] = {}
 
-    def line(done: int, total: int) -> None:
-        nonlocal said
-        tenth = 10 * done // max(total, 1)
-        if tenth > said:
-            said = tenth
-            say(f"  {what}: {done} of {total}")
+    def line(path: Path, rows: int) -> None:
+        if rows // 100_000 > said.get(path, 0):
+            said[path] = rows // 100_000
+            say(f"  {path.name}: {rows:,} rows")
 
     yield line

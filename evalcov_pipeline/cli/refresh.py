@@ -18,7 +18,7 @@ def command(budget: int | None) -> None:
     settings = get_settings()
     config = {"trigger": "manual", "budget": budget or settings.refresh.budget}
     with jobs.instance(settings) as instance:
-        jobs.run_job("refresh", instance, ops={"refresh_plans": {"config": config}})
+        jobs.run_job(settings, "refresh", instance, ops={"refresh_plans": {"config": config}})
     with Warehouse(settings.warehouse, settings.lock_timeout_s).reader() as con:
         plan = one_row(con, "SELECT * FROM refresh_plans ORDER BY created_at DESC LIMIT 1")
     if plan is None:

@@ -50,21 +50,22 @@ def run_weeks(
     """
     from evalcov_pipeline.cli import jobs
     from evalcov_pipeline.cli.progress import say
+    from evalcov_pipeline.defs.automation import REFIT
     from evalcov_pipeline.defs.partitions import week_of
-    from evalcov_pipeline.storage.lake import newest_turn
+    from evalcov_pipeline.storage.lake import traffic_span
 
     with jobs.instance(settings) as instance:
         days = jobs.bring_traces_up_to_date(settings, instance)
         if days:
             say(f"traces: {days} days brought up to date")
-        newest = newest_turn(settings.lake)
-        if newest is None:
+        span = traffic_span(settings.lake)
+        if span is None:
             raise BadInput(
                 what="no production traffic was imported",
                 where=str(settings.lake),
                 what_to_do="run `evalcov ingest traces FILES` first",
             )
-        last = week_of(as_of or newest.date())
+        last = week_of(as_of or span[1].date())
         first = week_of(since) if since else last
         if first < settings.first_partition.isoformat() or last < first:
             raise BadInput(
@@ -74,4 +75,5 @@ def run_weeks(
                 " --as-of; an earlier start is the setting first_partition",
             )
         say(f"{job}: week of {last}" if first == last else f"{job}: weeks of {first} to {last}")
-        jobs.run_job(job, instance, partitions=[first, last])
+        ops = REFIT if job == "monthly_taxonomy" else None
+        jobs.run_job(settings, job, instance, partitions=[first, last], ops=ops)

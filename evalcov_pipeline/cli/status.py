@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -78,7 +79,7 @@ def read_status(settings: Settings) -> dict[str, Any]:
     return {"score": dict(score), "gaps": gaps, "next": _next(score)}
 
 
-def _figures(score: dict[str, Any]) -> list[str]:
+def _figures(score: Mapping[str, Any]) -> list[str]:
     lines = [
         f"coverage   {_percent(score['covered_share'])} of traffic lies in tested clusters,"
         f" {_percent(score['novel_share'])} in none; {score['n_eval']} cases against"
@@ -95,7 +96,7 @@ def _figures(score: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _next(score: dict[str, Any]) -> str:
+def _next(score: Mapping[str, Any]) -> str:
     if score["n_eval"] == 0:
         return "import the eval suite: `evalcov ingest evals FILES`, then `evalcov run weekly`"
     if score["degraded"]:

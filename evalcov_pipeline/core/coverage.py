@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr, bdtrc
-from scipy.stats import false_discovery_control
 
 from evalcov_pipeline.core.divergence import jsd_contributions
 from evalcov_pipeline.core.shares import FloatArray, IntArray, ProductionShares
@@ -168,6 +167,8 @@ def _statuses(
     liability_share: float,
 ) -> NDArray[np.object_]:
     """Statuses of named clusters with shares `p`, between `low` and `high`."""
+    from scipy.stats import false_discovery_control
+
     fewer = bdtr(counts, n, low)
     more = np.where(counts > 0, bdtrc(np.maximum(counts - 1, 0), n, high), 1.0)
     off = false_discovery_control(np.minimum(1.0, 2 * np.minimum(fewer, more))) <= _FALSE_ALARMS

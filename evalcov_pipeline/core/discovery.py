@@ -332,7 +332,7 @@ def _kmeans(
 
     candidates: list[Candidate] = []
     labels: dict[Candidate, Labels] = {}
-    for k in sorted({*_grid(1, least, 8), *_grid(least, most, 8)}):
+    for k in sorted({*_grid(1, least, 24), *_grid(least, most, 8)}):
         say(f"k-means with {k} clusters")
         found = np.unique(partition(k, seed).labels_, return_inverse=True)[1].astype(np.int32)
         validity = _silhouette(vectors, weights, found)

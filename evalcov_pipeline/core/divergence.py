@@ -142,10 +142,10 @@ def score_divergence(
     Cases are draws, except designed ones (placed by a refresh plan), which stay fixed.
 
     Bias: the mean error of plug-in divergence over replicates of production and over suites redrawn
-    from the case distribution, shrunk toward production by empirical Bayes (`_concentrations`).
-    Interval: that error's quantiles subtracted. How much to shrink is itself uncertain, and a
-    rougher case distribution means less bias: the lower end takes the most plausible shrinkage, the
-    upper end the least, with the case distribution drawn from its posterior.
+    from the case distribution, shrunk toward production no more than the cases ask for
+    (`_concentrations`). Interval: that error's quantiles subtracted. A rougher case distribution
+    means less bias, so the lower end takes the most plausible shrinkage, the upper end the least,
+    with the case distribution drawn from its posterior.
     Null: suites drawn from production. Designed cases enter it as their best apportionment to
     production: a fixed part that no longer follows traffic is evidence, not null.
 
@@ -178,8 +178,8 @@ def score_divergence(
     null_suites += apportion(p, n_designed) if n_designed else 0
     null = _contributions(p_star, null_suites / n).sum(axis=1)
 
-    least, likeliest, most = _concentrations(p, free)
-    bias = float(_redrawn_error(production, designed, free, likeliest, rng).mean())
+    least, most = _concentrations(p, free)
+    bias = float(_redrawn_error(production, designed, free, least, rng).mean())
     smooth = _redrawn_error(production, designed, free, most, rng)
     rough = _redrawn_error(production, designed, free, least, rng, from_posterior=True)
     low = observed - max(np.quantile(smooth, 0.975), np.quantile(rough, 0.975))
@@ -228,16 +228,17 @@ def _redrawn_error(
     return error
 
 
-def _concentrations(p: FloatArray, counts: IntArray) -> tuple[float, float, float]:
+def _concentrations(p: FloatArray, counts: IntArray) -> tuple[float, float]:
     """How many cases production weighs as the prior of the suite's case distribution.
 
-    The Dirichlet-multinomial likelihood with base `p`: its maximum is large for a suite that looks
-    drawn from production, small for one that does not. Categories that production lacks tell
-    nothing about it.
+    The Dirichlet-multinomial likelihood with base `p`: it favours large values for a suite that
+    looks drawn from production, small ones for one that does not. Categories that production lacks
+    tell nothing about it.
 
     Returns:
-        Least, likeliest and most, the ends within half a unit of log-likelihood (one standard
-        error).
+        Least and most value within half a unit of the highest log-likelihood (one standard error).
+        The bias is taken at the least: it costs little near 0 and spares divergent suites, which
+        the likeliest value reads too low.
     """
     inside = p > 0
     c = counts[inside]
@@ -245,7 +246,7 @@ def _concentrations(p: FloatArray, counts: IntArray) -> tuple[float, float, floa
     whole = gammaln(_CONCENTRATIONS) - gammaln(_CONCENTRATIONS + c.sum())
     likelihood = whole + (gammaln(prior + c) - gammaln(prior)).sum(axis=1)
     plausible = _CONCENTRATIONS[likelihood >= likelihood.max() - 0.5]
-    return float(plausible[0]), float(_CONCENTRATIONS[likelihood.argmax()]), float(plausible[-1])
+    return float(plausible[0]), float(plausible[-1])
 
 
 def _contributions(p: FloatArray, q: FloatArray) -> FloatArray:

@@ -18,7 +18,7 @@ TEMPERATURE = 0.08
 """Cosine scale of the density kernel."""
 SMOOTHED_OVER = 20
 """Nearest production texts whose scores are averaged, the text itself not counted."""
-FALSE_GAP_SHARE = 0.04
+FALSE_GAP_SHARE = 0.03
 """Calibrated share of production marked on proportional suites; the contract allows .05."""
 _BLOCK = 1024
 
@@ -53,9 +53,10 @@ def gap_scores(
     With vectors centred on the production mean, the local ratio of a text is
     log(mean exp(cos to production / t)) - log(mean exp(cos to cases / t)), the text itself left out
     of production, then averaged over the text and its nearest production texts. Pseudo-suites of
-    the same size, drawn from production by weight, say how large that ratio is by chance: their
-    mean at each text is subtracted, and the rest of their spread gives the threshold. None of their
-    cases counts for the very text it was drawn from, since an eval case is another text.
+    the same size, drawn from production by weight and held against production resampled by text,
+    say how large that ratio is by chance: their mean at each text is subtracted, and the rest of
+    their spread gives the threshold. None of their cases counts for the very text it was drawn
+    from, since an eval case is another text.
 
     Args:
         production: (n, d) L2-normalised vectors of distinct production texts.
@@ -87,12 +88,13 @@ def gap_scores(
     centre = mass @ texts
     texts, suite = _centred(texts, centre), _centred(suite.reshape(m, texts.shape[1]), centre)
 
-    drawn = rng.multinomial(m, mass, size=pseudo_suites).T.astype(np.float32)
-    counts = np.column_stack([mass.astype(np.float32), drawn])
+    drawn = rng.multinomial(m, mass, size=pseudo_suites).T
+    resampled = mass[:, None] * rng.multinomial(n, np.full(n, 1 / n), size=pseudo_suites).T
+    counts = np.column_stack([mass, drawn, resampled]).astype(np.float32)
     totals = counts.sum(axis=0)
     k = min(SMOOTHED_OVER, n - 1)
     near = np.empty((n, k + 1), np.int32)
-    density = np.empty((n, 1 + pseudo_suites))
+    density = np.empty((n, 1 + 2 * pseudo_suites))
     tested = np.empty(n)
     for start in range(0, n, _BLOCK):
         rows = np.arange(start, min(start + _BLOCK, n))
@@ -102,17 +104,18 @@ def gap_scores(
         cosine[np.arange(len(rows)), rows] = -np.inf
         density[rows] = _mean(_kernel(cosine) @ counts, totals - counts[rows])
         tested[rows] = _mean(_kernel(texts[rows] @ suite.T).sum(axis=1), np.full(len(rows), m))
-    usual = np.log(density[:, 0])
-    score = _smoothed((usual - np.log(tested))[:, None], near)[:, 0]
+    density = np.log(density)
+    score = _smoothed(density[:, :1] - np.log(tested)[:, None], near)[:, 0]
     if m == 0:
         return Gaps(score, np.ones(n, np.bool_), None)
-    null = _smoothed(usual[:, None] - np.log(density[:, 1:]), near)
+    suites, productions = density[:, 1 : 1 + pseudo_suites], density[:, 1 + pseudo_suites :]
+    null = _smoothed(productions - suites, near)
     expected = null.mean(axis=1)
     # A pseudo-suite's excess over the mean of the others, as the real suite's is over all of them.
     excess = (null - expected[:, None]) * pseudo_suites / (pseudo_suites - 1)
     threshold = _upper_quantile(excess, np.repeat(mass[:, None], pseudo_suites, axis=1))
     score -= expected
-    return Gaps(score, score > threshold, threshold)
+    return Gaps(score, score > threshold + 1e-6, threshold)
 
 
 def _centred(vectors: Floats, centre: Floats) -> NDArray[np.float32]:

@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from evalcov_pipeline.core.taxonomy import Taxonomy
 
@@ -94,6 +93,8 @@ def match(
     Raises:
         ValueError: shapes that do not agree, or an id without a key.
     """
+    from scipy.optimize import linear_sum_assignment
+
     before, after = np.asarray(previous_ids), np.asarray(new_ids)
     mass = np.asarray(weights, dtype=np.float64)
     if not before.shape == after.shape == mass.shape or before.ndim != 1:

@@ -45,7 +45,7 @@ class SampleDraw:
 def draw_key(seed: int, source: str, session_id: str) -> int:
     """The number by which sessions are ordered for the draw: uniform, the same in any engine.
 
-    In DuckDB: `md5_number_upper(concat_ws(chr(31), seed, source, session_id))`.
+    In DuckDB: `md5_number_lower(concat_ws(chr(31), seed, source, session_id))`.
 
     Args:
         seed: seed of the draw.
@@ -56,7 +56,7 @@ def draw_key(seed: int, source: str, session_id: str) -> int:
         Unsigned 64-bit number.
     """
     text = "\x1f".join((str(seed), source, session_id))
-    return int.from_bytes(hashlib.md5(text.encode(), usedforsecurity=False).digest()[:8], "little")
+    return int.from_bytes(hashlib.md5(text.encode(), usedforsecurity=False).digest()[8:], "little")
 
 
 def draw_sample(

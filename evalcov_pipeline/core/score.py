@@ -18,6 +18,12 @@ from evalcov_pipeline.core.shares import Z95, FloatArray, ProductionShares, wils
 
 Band = Literal["good", "watch", "divergent", "severe", "undecidable"]
 Diagnosis = Literal["coverage_gap_widening", "quality_changed", "both", "stable", "judge_changed"]
+_DIAGNOSES: dict[tuple[bool, bool], Diagnosis] = {  # (divergence up, pass rate down)
+    (True, True): "both",
+    (True, False): "coverage_gap_widening",
+    (False, True): "quality_changed",
+    (False, False): "stable",
+}
 _WATCH_END, _DIVERGENT_END = 0.3, 0.5
 _SIGNIFICANT = 0.05
 _PRIOR_RESULTS = 2.0
@@ -175,7 +181,7 @@ def reweighted_score(
     x, n = np.asarray(passed, dtype=float), np.asarray(results, dtype=float)
     if not ids.shape == p.shape == x.shape == n.shape or (x < 0).any() or (x > n).any():
         raise ValueError("ids, shares, passed and results must agree, with passed <= results")
-    measured = (n > 0) & (ids != NOVEL)
+    measured = (n > 0) & (p > 0) & (ids != NOVEL)
     rates = np.divide(x, n, out=np.zeros_like(p), where=n > 0)
     known = float(p[measured].sum())
     passing, failing = p[measured] @ rates[measured], p[measured] @ (1 - rates[measured])
@@ -247,18 +253,8 @@ def diagnose(history: Sequence[ScorePoint]) -> DiagnosisResult:
         np.sqrt(middle * (1 - middle) / size),
         lambda a, b: float(a.eval_run == b.eval_run),
     )
-    widening, worse = divergence > Z95, quality < -Z95
-    diagnosis: Diagnosis = (
-        "both"
-        if widening and worse
-        else "coverage_gap_widening"
-        if widening
-        else "quality_changed"
-        if worse
-        else "stable"
-    )
     return DiagnosisResult(
-        diagnosis,
+        _DIAGNOSES[divergence > Z95, quality < -Z95],
         f"slopes over their errors: divergence {divergence:+.1f}, pass rate {quality:+.1f}",
     )
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 Z95 = 1.959963984540054
-_CHUNK_CELLS = 4_000_000
+_BLOCK_CELLS = 500_000
 
 
 @dataclass(frozen=True)
@@ -88,15 +89,15 @@ def production_shares(
         raise ValueError(f"weights {weights.shape} need one stratum per row, got {labels.shape}")
     if not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() <= 0:
         raise ValueError("session weights must be finite, non-negative and not all zero")
-    totals = weights.sum(axis=1)
+    by_category = csr_array(weights.T)  # a session touches few categories
     replicates = np.concatenate(
-        [factors @ weights for factors in bootstrap_factors(labels, rng, resamples)]
+        [(by_category @ factors).T for factors in bootstrap_factors(labels, rng, resamples)]
     )
     return ProductionShares(
         shares=weights.sum(axis=0) / weights.sum(),
         replicates=replicates / replicates.sum(axis=1, keepdims=True),
         n_sessions=len(weights),
-        n_eff=kish(totals),
+        n_eff=kish(weights.sum(axis=1)),
     )
 
 
@@ -125,23 +126,25 @@ def bootstrap_factors(
         resamples: number of replicates.
 
     Yields:
-        (b, s) blocks of factors, `resamples` rows in all, columns in the order of `strata`.
+        (s, b) blocks of factors, rows in the order of `strata`, `resamples` columns in all.
     """
     group = _collapsed(np.asarray(strata))
     order = np.argsort(group, kind="stable")
     sizes = np.bincount(group)
     starts = np.cumsum(sizes) - sizes
     draws = np.maximum(sizes - 1, 1)
-    slot_start, slot_size = np.repeat(starts, draws), np.repeat(sizes, draws)
-    scale = np.repeat(sizes / draws, sizes)
+    slot_start = np.repeat(starts, draws)[:, None]
+    slot_size = np.repeat(sizes, draws)[:, None]
+    scale = np.repeat(sizes / draws, sizes)[:, None]
     s = len(order)
-    block = max(1, _CHUNK_CELLS // s)
+    block = max(1, _BLOCK_CELLS // s)
     for done in range(0, resamples, block):
-        rows = min(block, resamples - done)
-        picks = slot_start + np.floor(rng.random((rows, len(slot_start))) * slot_size).astype(int)
-        cells = (picks + s * np.arange(rows)[:, None]).ravel()
-        factors = np.empty((rows, s))
-        factors[:, order] = np.bincount(cells, minlength=rows * s).reshape(rows, s) * scale
+        columns = min(block, resamples - done)
+        picks = slot_start + (rng.random((len(slot_start), columns)) * slot_size).astype(np.int64)
+        cells = (picks * columns + np.arange(columns)).ravel()
+        drawn = np.bincount(cells, minlength=s * columns).reshape(s, columns)
+        factors = np.empty((s, columns))
+        factors[order] = drawn * scale
         yield factors
 
 

@@ -7,6 +7,7 @@ at content only, so the order of spans and the way they were spread over files c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 
 import polars as pl
 
@@ -124,17 +125,18 @@ class Fold:
     conflicts: int
 
 
-def fold_turns(spans: pl.DataFrame) -> Fold:
+def fold_turns(spans: pl.DataFrame, day: date | None = None) -> Fold:
     """Build one canonical row per user turn.
 
     The query is the root's input, else that of the first agent or chain, else that of the first
     model call. The answer is the root's output, else that of the last model call that answered or
-    failed. Tokens and cost are summed over model calls; tools are listed in order of
-    start. A trace with several roots gives several turns; a trace whose root is missing is led by
-    its earliest span. A session that was not named is the trace itself.
+    failed. Tokens and cost are summed over model calls; tools are listed in order of start. A trace
+    with several roots gives several turns; a trace whose root is missing is led by its earliest
+    span. A session that was not named is the trace itself.
 
     Args:
         spans: schema `SPANS`, of whole traces, in any order.
+        day: keep and count only turns that began on this day (UTC); None keeps all.
 
     Returns:
         The turns with `query_text`, and counts of the rest.
@@ -142,6 +144,8 @@ def fold_turns(spans: pl.DataFrame) -> Fold:
     distinct, conflicts = _distinct(spans)
     rooted = _with_roots(distinct)
     turns = _aggregate(rooted).join(_feedback(rooted), on=_TURN, how="left")
+    if day is not None:
+        turns = turns.filter(pl.col("started_at").dt.date() == day)
     aside = pl.col("set_aside")
     asked = pl.col("query_text").is_not_null()
     kept = (
@@ -300,9 +304,8 @@ def _aggregate(spans: pl.DataFrame) -> pl.DataFrame:
                 pl.col("retrieval_kind").filter(named & (best == best.max())).first(),
                 first("retrieval_kind"),
             ).alias("retrieval_kind"),
-            ((pl.col("set_aside") == "excluded").any() | root("set_aside").is_not_null()).alias(
-                "set_aside"
-            ),
+            (pl.col("set_aside") == "excluded").any().alias("excluded"),
+            root("set_aside").is_not_null().alias("outside"),
         )
         .filter(pl.col("root_kind") != "evaluator")
         .with_columns(
@@ -310,6 +313,7 @@ def _aggregate(spans: pl.DataFrame) -> pl.DataFrame:
                 "session_id", pl.col("session_id").drop_nulls().first().over(TRACE), "trace_id"
             ),
             pl.col("segment").fill_null([]),
+            set_aside=pl.col("excluded").any().over(TRACE) | pl.col("outside"),
             outcome=pl.coalesce(
                 "outcome", pl.when(pl.col("error_type").is_not_null()).then(pl.lit("error"))
             ),

@@ -4,33 +4,30 @@ Schedules and sensors start stopped; a team switches them on in the UI. A weekly
 the week that has just ended.
 """
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 
 import dagster as dg
 from pydantic import BaseModel
 
-from evalcov_pipeline.defs.partitions import DAILY, WEEKLY, week_of
+from evalcov_pipeline.defs.partitions import week_of
 from evalcov_pipeline.defs.taxonomy import TAXONOMY_OP
 from evalcov_pipeline.settings import Settings
 
-_WEEKLY = dg.AssetSelection.assets(
-    "eval_cases", "eval_runs", "trace_sample", "texts", "text_vectors", "taxonomies", "clusters",
-    "taxonomy_lineage", "cluster_assignments", "coverage_scores", "cluster_coverage",
-    "text_coverage", "published",
-)  # fmt: skip
+_WEEKLY = dg.AssetSelection.groups(
+    "evals", "sampling", "embedding", "taxonomy", "coverage", "publish"
+).materializable()
+
+REFIT = {TAXONOMY_OP: {"config": {"refit": True}}}
+"""Configuration by op that makes a weekly run cluster the traffic anew."""
 
 daily_traces = dg.define_asset_job(
     "daily_traces",
     selection=dg.AssetSelection.assets("traces"),
-    partitions_def=DAILY,
     description="Turn the day's imported trace files into the lake's turns.",
 )
 weekly_coverage = dg.define_asset_job(
     "weekly_coverage",
     selection=_WEEKLY,
-    partitions_def=WEEKLY,
     executor_def=dg.in_process_executor,
     description="Sample the 30 days before the week's end, and score the eval suite against them. "
     "Fits a taxonomy only if there is none yet.",
@@ -38,9 +35,8 @@ weekly_coverage = dg.define_asset_job(
 monthly_taxonomy = dg.define_asset_job(
     "monthly_taxonomy",
     selection=_WEEKLY,
-    partitions_def=WEEKLY,
     executor_def=dg.in_process_executor,
-    config={"ops": {TAXONOMY_OP: {"config": {"refit": True}}}},
+    config={"ops": REFIT},
     description="Cluster the week's window of traffic anew, match the clusters to the ones before, "
     "and score the suite under both.",
 )

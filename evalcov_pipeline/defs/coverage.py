@@ -1,7 +1,5 @@
 """The coverage score of each week, per cluster and per text."""
 
-from __future__ import annotations
-
 import dagster as dg
 import polars as pl
 

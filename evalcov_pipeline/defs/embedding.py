@@ -1,7 +1,5 @@
 """Vectors of all texts that a week's score needs."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from evalcov_pipeline.defs.partitions import WEEKLY, as_of, weeks

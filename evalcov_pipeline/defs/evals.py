@@ -1,7 +1,5 @@
 """The eval suite and its runs, derived from what `evalcov ingest evals|results` recorded."""
 
-from __future__ import annotations
-
 import dagster as dg
 import polars as pl
 
@@ -10,7 +8,7 @@ from evalcov_pipeline.defs.resources import WarehouseResource
 from evalcov_pipeline.defs.specs import row_count, table_spec
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage import evals
-from evalcov_pipeline.storage.lake import oldest_turn
+from evalcov_pipeline.storage.lake import traffic_span
 from evalcov_pipeline.storage.ledger import broken_link
 
 recorded = [
@@ -31,11 +29,12 @@ recorded = [
 )
 def eval_suite(warehouse: WarehouseResource, settings: dg.ResourceParam[Settings]):
     """The suite of today, derived from the ledger, and a summary of every eval run."""
+    span = traffic_span(settings.lake)
     with warehouse.writer() as con:
         broken = broken_link(con)
         cases = evals.derive_suite(
             con,
-            oldest_traffic=oldest_turn(settings.lake),
+            oldest_traffic=span[0] if span else None,
             redact_all=Redactor(settings.redaction).redact_all,
         )
         runs = evals.summarise_runs(con, settings.evals.complete_share)

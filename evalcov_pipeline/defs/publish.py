@@ -1,16 +1,15 @@
 """The last step of every job: the copy that notebooks and dashboards read."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from evalcov_pipeline.defs.resources import WarehouseResource
 from evalcov_pipeline.defs.specs import OWNERS
 from evalcov_pipeline.settings import Settings
+from evalcov_pipeline.storage.warehouse import tables
 
 
 @dg.asset(
-    deps=["coverage_scores", "cluster_coverage", "text_coverage", "eval_cases", "eval_runs"],
+    deps=sorted(tables()),
     group_name="publish",
     kinds={"duckdb"},
     owners=OWNERS,

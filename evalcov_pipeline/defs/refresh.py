@@ -1,7 +1,5 @@
 """The request for new eval cases."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 import dagster as dg

@@ -1,7 +1,5 @@
 """The 30-day steady-state sample of production sessions."""
 
-from __future__ import annotations
-
 import dagster as dg
 import polars as pl
 

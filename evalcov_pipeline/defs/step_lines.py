@@ -24,7 +24,7 @@ class _StepLines(logging.Handler):
             click.echo(f"  {event.step_key:<16} failed", err=True)
 
 
-@dg.logger(description="A line per step, for the command line.")
+@dg.logger(config_schema={}, description="A line per step, for the command line.")
 def step_lines(context: dg.InitLoggerContext) -> logging.Logger:
     """The logger that `evalcov run` asks for."""
     logger = logging.Logger(NAME, logging.DEBUG)

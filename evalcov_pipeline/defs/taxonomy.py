@@ -1,7 +1,5 @@
 """Clusters of production traffic, and which cluster every text belongs to."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from evalcov_pipeline.defs.partitions import WEEKLY, as_of, now, weeks

@@ -1,7 +1,5 @@
 """Days of production turns in the lake."""
 
-from __future__ import annotations
-
 from datetime import date
 
 import dagster as dg

@@ -10,7 +10,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from fractions import Fraction
+from decimal import Decimal
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ Row = dict[str, Any]
 
 _EPOCH = datetime(1970, 1, 1)
 _TICKS_PER_SECOND = (1, 10**3, 10**6, 10**9)
+_EARLIEST_SECONDS = 10**8  # March 1973: less is not a number of seconds
 _LATEST_SECONDS = 10**11  # the year 5138: a greater number is in a finer unit
 _TRUE = frozenset({"true", "t", "yes", "y", "1", "pass", "passed"})
 _FALSE = frozenset({"false", "f", "no", "n", "0", "fail", "failed"})
@@ -134,8 +135,8 @@ def instant(value: Any) -> datetime:
     if isinstance(value, datetime):
         moment = value
     elif (ticks := _ticks(value)) is not None:
-        unit = next(u for u in _TICKS_PER_SECOND if abs(ticks) < _LATEST_SECONDS * u)
-        return _EPOCH + timedelta(microseconds=ticks * 1_000_000 // unit)
+        unit = next(u for u in _TICKS_PER_SECOND if ticks < _LATEST_SECONDS * u)
+        return _EPOCH + timedelta(microseconds=int(ticks * 1_000_000 / unit))
     else:
         try:
             moment = datetime.fromisoformat(value)
@@ -172,13 +173,14 @@ def pairs(value: Any) -> list[dict[str, str]]:
     return [{"key": str(k), "value": text(v)} for k, v in sorted(value.items()) if v is not None]
 
 
-def _ticks(value: Any) -> int | Fraction | None:
-    """A number of ticks since 1970, exactly; None for what is not such a number."""
+def _ticks(value: Any) -> Decimal | None:
+    """A number of ticks since 1970, exactly; None for what cannot be one, such as 20261120."""
     try:
-        ticks = int(value) if isinstance(value, int) else Fraction(str(value))
-    except (ValueError, ZeroDivisionError):
+        ticks = Decimal(str(value))
+    except ArithmeticError:
         return None
-    return ticks if abs(ticks) < _LATEST_SECONDS * _TICKS_PER_SECOND[-1] else None
+    plausible = ticks.is_finite() and _EARLIEST_SECONDS <= ticks < _LATEST_SECONDS * 10**9
+    return ticks if plausible else None
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Row] | Reject]:

@@ -29,8 +29,9 @@ def read_cases(path: Path, mapping: Mapping[str, str] | None = None) -> Iterator
 def read_results(path: Path, mapping: Mapping[str, str] | None = None) -> Iterator[Row | Reject]:
     """Eval results with every field of the contract.
 
-    Required are `run_id`, `case_id` and `passed` or `score`. A result without `passed` passed when its score is at least 0.5. `at` is a naive UTC datetime,
-    None where it was not stated; `repeat` is 0 where it was not.
+    Required are `run_id`, `case_id` and `passed` or `score`. A result without `passed` passed when
+    its score is at least 0.5. `at` is a naive UTC datetime, None where it was not stated; `repeat`
+    is 0 where it was not.
     """
     return _read(path, _RESULT, mapping, _result)
 

@@ -123,8 +123,9 @@ def _span_rows(
         yield row
         return
     targets = [link for link in span.get("links") or () if link.get("traceId")]
+    judged = row | {"span_id": f"{row['trace_id']}:{row['span_id']}"}
     for link in targets:
-        yield _feedback_row(row, _trace_id(link["traceId"]), link.get("spanId"))
+        yield _feedback_row(judged, _trace_id(link["traceId"]), link.get("spanId"))
     yield row | ({"feedback": []} if targets else {})
 
 

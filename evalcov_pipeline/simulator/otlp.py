@@ -167,7 +167,11 @@ def _usage(turn: Turn) -> tuple[int, int, float]:
 
 
 def _model(turn: Turn) -> tuple[str, str]:
-    return ("atlas-mini-2", "atlas-mini-2-0711") if turn.release < "1.6" else ("atlas-mini-3", "atlas-mini-3-1004")
+    return (
+        ("atlas-mini-2", "atlas-mini-2-0711")
+        if turn.release < "1.6"
+        else ("atlas-mini-3", "atlas-mini-3-1004")
+    )
 
 
 def _prompt_version(turn: Turn) -> str:
@@ -207,11 +211,15 @@ def _openinference(turn: Turn) -> Iterator[_Span]:
     direct = [f for f in turn.feedback if not f.late]
     for i, feedback in enumerate(direct):
         root |= _annotation(i, feedback)
-    yield _Span(turn, 0, "assist.turn", 0.0, turn.latency_s, root, parent=None, failed=bool(turn.error))
+    yield _Span(
+        turn, 0, "assist.turn", 0.0, turn.latency_s, root, parent=None, failed=bool(turn.error)
+    )
     for number, (what, name, offset, length) in enumerate(_steps(turn), 1):
         match what:
             case "retrieval":
-                yield _Span(turn, number, f"search {name}", offset, length, _openinference_documents(turn))
+                yield _Span(
+                    turn, number, f"search {name}", offset, length, _openinference_documents(turn)
+                )
             case "tool":
                 attributes = {
                     "openinference.span.kind": "TOOL",
@@ -236,7 +244,9 @@ def _openinference(turn: Turn) -> Iterator[_Span]:
                     llm |= _openinference_messages(turn)
                 if turn.error:
                     llm["error.type"] = turn.error
-                yield _Span(turn, number, name, offset, length, llm, _CLIENT, failed=bool(turn.error))
+                yield _Span(
+                    turn, number, name, offset, length, llm, _CLIENT, failed=bool(turn.error)
+                )
     for i, feedback in enumerate(f for f in turn.feedback if f.late):
         attributes = {"openinference.span.kind": "EVALUATOR", **_annotation(0, feedback)}
         yield _late(turn, i, attributes)
@@ -283,7 +293,9 @@ def _late(turn: Turn, i: int, attributes: dict[str, Any]) -> _Span:
     trace_id = hashlib.sha256(f"{turn.trace_id}/late/{i}".encode()).hexdigest()[:32]
     link = span_id(turn.trace_id, 0)
     later = turn.latency_s + 40 + _variant(turn, 9000)
-    return _Span(turn, 0, "feedback", later, 0.05, attributes, parent=None, link=link, trace_id=trace_id)
+    return _Span(
+        turn, 0, "feedback", later, 0.05, attributes, parent=None, link=link, trace_id=trace_id
+    )
 
 
 def _genai(turn: Turn) -> Iterator[_Span]:
@@ -326,7 +338,9 @@ def _genai(turn: Turn) -> Iterator[_Span]:
                     "gen_ai.provider.name": "atlas",
                     "gen_ai.request.model": requested,
                     "gen_ai.response.model": served,
-                    "gen_ai.response.finish_reasons": [turn.finish_reason] if turn.finish_reason else None,
+                    "gen_ai.response.finish_reasons": [turn.finish_reason]
+                    if turn.finish_reason
+                    else None,
                     "gen_ai.usage.input_tokens": given,
                     "gen_ai.usage.output_tokens": written,
                     "gen_ai.usage.cost": cost,
@@ -336,7 +350,14 @@ def _genai(turn: Turn) -> Iterator[_Span]:
                     **(content if on_chat else {}),
                 }
                 yield _Span(
-                    turn, number, f"chat {requested}", offset, length, chat, _CLIENT, failed=bool(turn.error)
+                    turn,
+                    number,
+                    f"chat {requested}",
+                    offset,
+                    length,
+                    chat,
+                    _CLIENT,
+                    failed=bool(turn.error),
                 )
     for i, feedback in enumerate(f for f in turn.feedback if f.late):
         attributes = {"openinference.span.kind": "EVALUATOR", **_annotation(0, feedback)}

@@ -79,7 +79,9 @@ def plant(text: str, rng: Random) -> tuple[str, tuple[Planted, ...]]:
             lead = before.capitalize() if rng.random() < 0.5 else before
             prefix = f"{lead}{value}{after}{rng.choice(['. ', ', ', '. ', ' - '])}"
             shift = len(prefix)
-            planted = tuple(Planted(p.kind, p.start + shift, p.end + shift, p.value) for p in planted)
+            planted = tuple(
+                Planted(p.kind, p.start + shift, p.end + shift, p.value) for p in planted
+            )
             start, text = len(lead), prefix + text
         else:
             joint = rng.choice([" ", ", "] if text[-1] in ".?!" else [", ", ". ", " - "])
@@ -89,7 +91,9 @@ def plant(text: str, rng: Random) -> tuple[str, tuple[Planted, ...]]:
     return text, planted
 
 
-def confirm(answer: str, planted: tuple[Planted, ...], rng: Random) -> tuple[str, tuple[Planted, ...]]:
+def confirm(
+    answer: str, planted: tuple[Planted, ...], rng: Random
+) -> tuple[str, tuple[Planted, ...]]:
     """Let an answer repeat a name or an e-mail address that the user gave."""
     for item in planted:
         if item.kind == "email" and rng.random() < 0.5:
@@ -155,7 +159,9 @@ def _digits(n: int, rng: Random) -> str:
 
 def _name(rng: Random) -> str:
     first, last = rng.choice(_FIRST), rng.choice(_LAST)
-    name = rng.choice([f"{first} {last}"] * 6 + [first, first, f"Mr. {last}", f"{first[0]}. {last}"])
+    name = rng.choice(
+        [f"{first} {last}"] * 6 + [first, first, f"Mr. {last}", f"{first[0]}. {last}"]
+    )
     return name.lower() if rng.random() < 0.12 else name
 
 
@@ -189,7 +195,9 @@ def _card(rng: Random) -> str:
 
 def _iban(rng: Random) -> str:
     country = rng.choice(list(_IBANS))
-    body = "".join(rng.choice(string.ascii_uppercase if c == "L" else string.digits) for c in _IBANS[country])
+    body = "".join(
+        rng.choice(string.ascii_uppercase if c == "L" else string.digits) for c in _IBANS[country]
+    )
     number = f"{country}{98 - _mod97(f'{body}{country}00'):02d}{body}"
     if rng.random() < 0.6:
         return " ".join(number[i : i + 4] for i in range(0, len(number), 4))
@@ -199,7 +207,9 @@ def _iban(rng: Random) -> str:
 def _ip(rng: Random) -> str:
     if rng.random() < 0.3:
         return f"2001:db8:{rng.randrange(16**4):x}:{rng.randrange(1, 16**3):x}::{rng.randrange(1, 999):x}"
-    return f"{rng.choice(['203.0.113', '198.51.100', '192.0.2', '192.168.1'])}.{rng.randrange(1, 255)}"
+    return (
+        f"{rng.choice(['203.0.113', '198.51.100', '192.0.2', '192.168.1'])}.{rng.randrange(1, 255)}"
+    )
 
 
 def _secret(rng: Random) -> str:
@@ -227,7 +237,11 @@ def _harmless(slot: str, rng: Random) -> str:
             number = _digits(16, rng)
             while luhn_valid(number):
                 number = _digits(16, rng)
-            return " ".join(number[i : i + 4] for i in range(0, 16, 4)) if rng.random() < 0.5 else number
+            return (
+                " ".join(number[i : i + 4] for i in range(0, 16, 4))
+                if rng.random() < 0.5
+                else number
+            )
         case "code":
             return f"{''.join(rng.choices('BCDHKLX', k=2))}-{_digits(4, rng)}-{rng.choice('ABC')}"
         case "letters":

@@ -66,7 +66,9 @@ class Calendar:
         first_hours = [part[0] for part in DAYPARTS.values()]
         midnight = datetime.combine(day, time(), UTC)
         hours = rng.choices(first_hours, shares, k=count)
-        return sorted(midnight + timedelta(hours=h, seconds=rng.uniform(0, 6 * 3600)) for h in hours)
+        return sorted(
+            midnight + timedelta(hours=h, seconds=rng.uniform(0, 6 * 3600)) for h in hours
+        )
 
     def draw_intent(self, at: datetime, rng: Random) -> Intent:
         """Reason for which a session begins."""
@@ -76,7 +78,8 @@ class Calendar:
         new = sum(w for w, a in zip(weights, arriving, strict=True) if a)
         old = sum(weights) - new
         scaled = [
-            w * (share / new if a else (1 - share) / old) for w, a in zip(weights, arriving, strict=True)
+            w * (share / new if a else (1 - share) / old)
+            for w, a in zip(weights, arriving, strict=True)
         ]
         return rng.choices(INTENTS, scaled)[0]
 
@@ -87,7 +90,7 @@ class Calendar:
         weeks = (at.date() - self.start).days / 7 - LAUNCH_WEEK
         if weeks < 0:
             return 0.0
-        share = LAUNCHED_SHARE * (1 - math.exp(-((weeks + 0.3) / 1.7) ** 1.5))
+        share = LAUNCHED_SHARE * (1 - math.exp(-(((weeks + 0.3) / 1.7) ** 1.5)))
         return share / 3 if self.is_spike(at.date()) else share
 
     def _weight(self, intent: Intent, at: datetime) -> float:
@@ -95,7 +98,7 @@ class Calendar:
         weight = intent.weight
         match intent.trend:
             case "growing":
-                weight *= 0.7 + 0.9 * progress
+                weight *= 0.3 + 1.9 * progress
             case "fading":
                 weight *= max(0.03, 1 - progress / 0.5)
             case "promotion" if self.is_spike(at.date()):

@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from evalcov_pipeline.simulator.evals import Case, known_bad_results, run_results, write_suite
+from evalcov_pipeline.simulator.evals import Case, bare, known_bad_results, run_results, write_suite
 from evalcov_pipeline.simulator.labels import label
 from evalcov_pipeline.simulator.otlp import Dialect, dump, export
 from evalcov_pipeline.simulator.rhythm import Calendar
@@ -59,8 +59,8 @@ def write_sample(
     if start.weekday() != 0 or weeks < 1:
         raise ValueError("a sample spans whole weeks (at least one) and starts on a Monday")
     calendar = Calendar(start, weeks, sessions_per_day)
-    cases = write_suite(calendar, seed)
     traffic = list(simulate_traffic(calendar, seed))
+    cases = write_suite(calendar, seed, frozenset(bare(turn.query) for turn in traffic))
     turns = traffic + list(_offline_turns(cases, calendar, seed))
     spans = _write_traces(out / "traces", turns, calendar, seed)
     labels = label(traffic, calendar, seed)

@@ -148,7 +148,12 @@ class _Session:
         return text, ()
 
     def _answer(
-        self, intent: Intent, kind: str, query: str, personal: tuple[Planted, ...], turns: list[Turn]
+        self,
+        intent: Intent,
+        kind: str,
+        query: str,
+        personal: tuple[Planted, ...],
+        turns: list[Turn],
     ) -> Turn:
         rng = self.rng
         release, factor = release_at(self.calendar, self.at)
@@ -176,10 +181,16 @@ class _Session:
             personal_query=personal,
         )
         if intent.topic:
-            turn = replace(turn, retrieves=intent.topic, documents=self._retrieve(intent.topic, failed))
+            turn = replace(
+                turn, retrieves=intent.topic, documents=self._retrieve(intent.topic, failed)
+            )
         if rng.random() < ERROR_RATE:
-            error = rng.choice(["timeout", "rate_limit_exceeded", "tool_error", "upstream_unavailable"])
-            return replace(turn, failed=True, error=error, finish_reason=None, latency_s=turn.latency_s + 8)
+            error = rng.choice(
+                ["timeout", "rate_limit_exceeded", "tool_error", "upstream_unavailable"]
+            )
+            return replace(
+                turn, failed=True, error=error, finish_reason=None, latency_s=turn.latency_s + 8
+            )
         answer, finish = self._words(intent, turn) if failed else (self._good(intent), "stop")
         answer, personal_answer = confirm(answer, personal, rng)
         return replace(
@@ -199,7 +210,9 @@ class _Session:
             return ()
         weak = rng.random() < (0.45 if failed else 0.05)
         best = rng.uniform(0.18, 0.42) if weak else rng.uniform(0.58, 0.93)
-        scores = sorted((best * rng.uniform(0.6, 1.0) for _ in range(rng.randint(0, 2))), reverse=True)
+        scores = sorted(
+            (best * rng.uniform(0.6, 1.0) for _ in range(rng.randint(0, 2))), reverse=True
+        )
         numbers = rng.sample(range(1, 15), 1 + len(scores))
         return tuple(
             Document(f"kb-{topic}-{i:02d}", round(score, 3), f"{topic.capitalize()}, article {i}")
@@ -208,7 +221,9 @@ class _Session:
 
     def _good(self, intent: Intent) -> str:
         text = wording.dress(
-            wording.expand(self.rng.choice(intent.answers), self.memory, self.rng), wording.CLEAN, self.rng
+            wording.expand(self.rng.choice(intent.answers), self.memory, self.rng),
+            wording.CLEAN,
+            self.rng,
         )
         if self.rng.random() < 0.25:
             text += self.rng.choice(
@@ -222,7 +237,9 @@ class _Session:
         rng = self.rng
         if turn.documents == () and turn.retrieves:
             return f"I couldn't find anything about {turn.retrieves} in the help centre.", "stop"
-        match rng.choices(["elsewhere", "vague", "cut", "refused", "wrong"], [3, 3, 0.7, 0.6, 3])[0]:
+        match rng.choices(["elsewhere", "vague", "cut", "refused", "wrong"], [3, 3, 0.7, 0.6, 3])[
+            0
+        ]:
             case "elsewhere":
                 others = [i for i in INTENTS if i.family == intent.family and i is not intent]
                 return self._good(rng.choice(others or list(INTENTS))), "stop"
@@ -259,12 +276,14 @@ class _Session:
         if turn.error:
             return (intent, "regeneration") if rng.random() < 0.5 else None
         if turn.failed:
-            reaction = rng.choices(["rephrase", "regeneration", "friction", "leave"], [34, 12, 14, 40])[0]
+            reaction = rng.choices(
+                ["rephrase", "regeneration", "friction", "leave"], [34, 12, 14, 40]
+            )[0]
             return None if reaction == "leave" else (intent, reaction)
         if rng.random() > 0.4:
             return None
         move = rng.random()
-        if move < 0.55 and intent.follows:
+        if move < 0.3 and intent.follows:
             return intent, "follow_up"
         if move < 0.9 and intent.then:
             chosen = BY_NAME[rng.choice(intent.then)]

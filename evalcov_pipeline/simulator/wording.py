@@ -30,11 +30,13 @@ _QUESTION = re.compile(
     r"^(where|when|what|which|who|why|how|is|are|do|does|did|can|could|has|have|will|would|should|and|am)\b",
     re.IGNORECASE,
 )
-RARE = 0.35
+RARE = 0.2
 """Weight of an alternative that holds a number: most people leave it out."""
-UNNAMED = 0.5
+UNNAMED = 0.7
 """Share of sessions that talk of "the item" or "the device" without naming it."""
-REMEMBERED = frozenset({"order", "product", "gadget", "amount", "city", "color", "relation", "model"})
+REMEMBERED = frozenset(
+    {"order", "product", "gadget", "amount", "city", "color", "relation", "model"}
+)
 """Slots that keep their value within a session: people go on talking about the same thing."""
 
 
@@ -52,11 +54,11 @@ class Register:
 
 
 REGISTERS: tuple[tuple[float, Register], ...] = (
-    (0.34, Register(0.6, 0.7, 0.25, 0.2, 0.2, 0.12, 0.03)),  # plain
-    (0.22, Register(0.1, 0.1, 0.03, 0.03, 0.04, 0.18, 0.12)),  # terse
-    (0.14, Register(1.0, 1.0, 0.55, 0.35, 0.5, 0.02, 0.0)),  # formal
-    (0.18, Register(0.3, 0.5, 0.3, 0.75, 0.3, 0.2, 0.08)),  # rambling
-    (0.12, Register(0.05, 0.1, 0.15, 0.15, 0.15, 0.6, 0.5)),  # hasty
+    (0.38, Register(0.6, 0.7, 0.2, 0.12, 0.15, 0.1, 0.03)),  # plain
+    (0.25, Register(0.1, 0.1, 0.03, 0.03, 0.04, 0.15, 0.1)),  # terse
+    (0.13, Register(1.0, 1.0, 0.5, 0.2, 0.4, 0.02, 0.0)),  # formal
+    (0.14, Register(0.3, 0.5, 0.3, 0.7, 0.3, 0.15, 0.06)),  # rambling
+    (0.1, Register(0.05, 0.1, 0.15, 0.1, 0.1, 0.5, 0.4)),  # hasty
 )
 CLEAN = Register(1.0, 1.0, 0.05, 0.1, 0.05, 0.0, 0.0)
 """How the authors of an eval suite write."""
@@ -130,7 +132,9 @@ def object_to(intent: Intent, memory: Memory, register: Register, rng: Random) -
 def dress(text: str, register: Register, rng: Random) -> str:
     """Apply capitals, shorthand and typos."""
     if rng.random() < register.shorthand:
-        words = (SHORTHAND.get(word, word) if rng.random() < 0.6 else word for word in text.split(" "))
+        words = (
+            SHORTHAND.get(word, word) if rng.random() < 0.6 else word for word in text.split(" ")
+        )
         text = " ".join(words)
     if rng.random() < register.typos:
         for _ in range(rng.choice([1, 1, 1, 2, 3])):
@@ -174,17 +178,23 @@ def _draw(slot: str, rng: Random) -> str:
             return form.format(number(100_000, 1_000_000))
         case "amount" | "amount2":
             value = round(rng.lognormvariate(4.2, 0.8), 2)
-            form = rng.choice(["${:.2f}", "£{:.2f}", "{:.2f} euros", "€{:.0f}", "{:.0f} dollars", "${:.0f}"])
+            form = rng.choice(
+                ["${:.2f}", "£{:.2f}", "{:.2f} euros", "€{:.0f}", "{:.0f} dollars", "${:.0f}"]
+            )
             return form.format(value)
         case "model" | "model2":
             letters = "".join(rng.choices("ABDHKLMRSTX", k=2))
             return f"{letters}-{number(100, 5000)}{rng.choice(['', '-B', 'S', ' Pro'])}"
         case "code":
-            return rng.choice(["AUTUMN", "HELLO", "CLUB", "SAVE", "NEWS", "LIGHT"]) + str(number(5, 41, 5))
+            return rng.choice(["AUTUMN", "HELLO", "CLUB", "SAVE", "NEWS", "LIGHT"]) + str(
+                number(5, 41, 5)
+            )
         case "version":
             return f"{number(1, 6)}.{number(0, 12)}.{number(0, 30)}"
         case "date":
-            return rng.choice(["{0}/{1}", "{1}.{0}.", "{1:02d}-{0:02d}"]).format(number(8, 12), number(1, 29))
+            return rng.choice(["{0}/{1}", "{1}.{0}.", "{1:02d}-{0:02d}"]).format(
+                number(8, 12), number(1, 29)
+            )
         case _:
             return expand(rng.choice(SLOTS[slot]), Memory(), rng)
 

@@ -12,30 +12,28 @@ import polars as pl
 
 from evalcov_pipeline.storage.ledger import read_events
 from evalcov_pipeline.storage.texts import add_texts, redacted
-from evalcov_pipeline.storage.warehouse import frame, insert, one_row, replace_slice
+from evalcov_pipeline.storage.warehouse import Columns, frame, insert, one_row, replace_slice
 
-_VERSIONS = pl.Schema(
-    {
-        "case_id": pl.String,
-        "version": pl.Int64,
-        "input": pl.String,
-        "text": pl.String,
-        "n_turns": pl.Int64,
-        "expected": pl.String,
-        "category": pl.String,
-        "tags": pl.List(pl.String),
-        "origin": pl.String,
-        "source_ref": pl.String,
-        "status": pl.String,
-        "regression": pl.Boolean,
-        "designed": pl.Boolean,
-        "created_at": pl.Datetime("us"),
-        "effective_at": pl.Datetime("us"),
-        "imported_at": pl.Datetime("us"),
-        "valid_from": pl.Datetime("us"),
-        "valid_to": pl.Datetime("us"),
-    }
-)
+_VERSIONS: Columns = {
+    "case_id": pl.String,
+    "version": pl.Int64,
+    "input": pl.String,
+    "text": pl.String,
+    "n_turns": pl.Int64,
+    "expected": pl.String,
+    "category": pl.String,
+    "tags": pl.List(pl.String),
+    "origin": pl.String,
+    "source_ref": pl.String,
+    "status": pl.String,
+    "regression": pl.Boolean,
+    "designed": pl.Boolean,
+    "created_at": pl.Datetime("us"),
+    "effective_at": pl.Datetime("us"),
+    "imported_at": pl.Datetime("us"),
+    "valid_from": pl.Datetime("us"),
+    "valid_to": pl.Datetime("us"),
+}
 
 
 def derive_suite(

@@ -18,9 +18,9 @@ from evalcov_pipeline.core.taxonomy import assign, freeze
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage import taxonomies
 from evalcov_pipeline.storage.vectors import VectorCache
-from evalcov_pipeline.storage.warehouse import Warehouse, frame, insert
+from evalcov_pipeline.storage.warehouse import Columns, Warehouse, frame, insert
 
-_LINEAGE_SCHEMA = {
+_LINEAGE_SCHEMA: Columns = {
     "from_cluster": pl.Int32,
     "to_cluster": pl.Int32,
     "relation": pl.String,

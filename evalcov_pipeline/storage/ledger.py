@@ -16,12 +16,12 @@ import duckdb
 import orjson
 import polars as pl
 
-from evalcov_pipeline.storage.warehouse import frame, insert
+from evalcov_pipeline.storage.warehouse import Columns, frame, insert
 
 GENESIS = "0" * 64
 """`previous_hash` of the first event."""
 
-_SCHEMA = {
+_SCHEMA: Columns = {
     "event_id": pl.Int64,
     "case_id": pl.String,
     "event": pl.String,

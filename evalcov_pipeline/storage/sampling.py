@@ -55,7 +55,7 @@ def sample_week(
     turns = turns.with_columns(raw=_embedded_text(settings.embedding))
     texts = redacted(turns["raw"], redact_all)
     turns = turns.join(texts, on="raw", how="left", maintain_order="left")
-    return WeekSample(turns.drop("raw", "query_text"), draw)
+    return WeekSample(turns.drop("raw", "query_text", "previous_query"), draw)
 
 
 def write_sample(con: duckdb.DuckDBPyConnection, as_of: datetime, sample: WeekSample | None) -> int:
@@ -81,3 +81,62 @@ def has_traffic(con: duckdb.DuckDBPyConnection, as_of: datetime) -> bool:
     return bool(
         con.execute("SELECT count(*) FROM trace_sample WHERE as_of = ?", [as_of]).fetchall()[0][0]
     )
+
+
+def _sessions(
+    lake: duckdb.DuckDBPyConnection, start: datetime, end: datetime, settings: Settings
+) -> pl.DataFrame:
+    """One row per session of the window, as `draw_sample` wants it."""
+    segments = "".join(
+        f", arg_min(list_filter(segment, lambda s: s.key = {_literal(name)})[1].value, started_at)"
+        f' AS "{name}"'
+        for name in settings.sampling.segments
+    )
+    return frame(
+        lake,
+        "SELECT source, session_id, min(started_at) AS started_at, count(*) AS n_turns,"
+        " md5_number_lower(concat_ws(chr(31), $3::BIGINT, source, session_id)) AS draw_key"
+        f"{segments} FROM turns WHERE date BETWEEN $1::DATE AND $2::DATE"
+        " AND started_at >= $1 AND started_at < $2 GROUP BY source, session_id",
+        [start, end, settings.sampling.seed],
+    )
+
+
+def _turns(
+    lake: duckdb.DuckDBPyConnection, drawn: pl.DataFrame, start: datetime, end: datetime
+) -> pl.DataFrame:
+    """Turns of the drawn sessions inside the window, with the place of each in its session."""
+    lake.register("drawn", drawn.drop("n_turns").to_arrow())
+    return frame(
+        lake,
+        """
+        WITH sessions AS (
+          SELECT *, row_number() OVER (
+                   PARTITION BY source, session_id ORDER BY started_at, trace_id, span_id
+                 ) - 1 AS turn_index,
+                 lag(query_text) OVER (
+                   PARTITION BY source, session_id ORDER BY started_at, trace_id, span_id
+                 ) AS previous_query
+          FROM turns SEMI JOIN drawn USING (source, session_id)
+        )
+        SELECT source, trace_id, turn_index, session_id, started_at, stratum,
+               inclusion_probability, traffic_weight, steady_weight, latency_ms, cost_usd,
+               query_text, previous_query
+        FROM sessions JOIN drawn USING (source, session_id)
+        WHERE started_at >= $1 AND started_at < $2
+        ORDER BY source, session_id, turn_index
+        """,
+        [start, end],
+    )
+
+
+def _embedded_text(settings: EmbeddingSettings) -> pl.Expr:
+    """The text that stands for a turn: its query, or that with the query before it."""
+    query = pl.col("query_text")
+    if settings.text == "query":
+        return query
+    return pl.concat_str("previous_query", query, separator="\n", ignore_nulls=True)
+
+
+def _literal(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"

@@ -9,9 +9,9 @@ import duckdb
 import polars as pl
 
 from evalcov_pipeline.core.texts import text_hashes
-from evalcov_pipeline.storage.warehouse import frame
+from evalcov_pipeline.storage.warehouse import Columns, frame
 
-_SCHEMA = {"text_hash": pl.String, "text": pl.String, "first_seen_at": pl.Datetime("us")}
+_SCHEMA: Columns = {"text_hash": pl.String, "text": pl.String, "first_seen_at": pl.Datetime("us")}
 
 
 def redacted(texts: pl.Series, redact_all: Callable[[Sequence[str]], list[str]]) -> pl.DataFrame:

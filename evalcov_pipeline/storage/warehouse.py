@@ -32,6 +32,10 @@ _TABLE = re.compile(
 _COLUMN = re.compile(r'^  "?([a-z]\w*)"? ([A-Z][\w\[\]]*).*?(?:--\s*(.+))?$', re.MULTILINE)
 
 
+Columns = dict[str, pl.DataType | type[pl.DataType]]
+"""Types of a frame's columns by name."""
+
+
 class Warehouse:
     """Connections to one DuckDB file.
 

@@ -28,8 +28,9 @@ _SURE_CUE = re.compile(
 )
 _PERSON_CUE = re.compile(
     r"\b(?:my (?:wife|husband|partner|son|daughter|mother|father|brother|sister|boss|colleague"
-    r"|assistant|roommate)|is under|call me|signed|sincerely|regards|cheers|ask for|belongs to"
-    r"|sp(?:eak|oke) (?:to|with)|talk(?:ed)? (?:to|with)|behalf of)\b,?\s+",
+    r"|assistant|roommate)|(?:order|booking|reservation|account) is under|call me|signed|sincerely"
+    r"|regards|cheers|ask for|belongs to|sp(?:eak|oke) (?:to|with)|talk(?:ed)? (?:to|with)"
+    r"|behalf of)\b,?\s+",
     re.IGNORECASE,
 )
 _TITLE = re.compile(r"\b(?:[Mm](?:r|rs|s|x|iss)|[Dd]r|[Pp]rof|Herr|Frau|Señora?|Madame)\b\.?\s+")
@@ -37,6 +38,7 @@ _INTRODUCTION = re.compile(
     r"\b(?:i am|i'm|this is|contact|(?:it's|order|booking) for)\s+", re.IGNORECASE
 )
 _GREETING = re.compile(r"\b(?:dear|hi|hello|hey|attn|thanks|thank you)\b[,:]?\s+", re.IGNORECASE)
+_CLOSING = ("", ".", ",", "!", ";", "\n")
 _GENITIVE = re.compile("['’]s$")
 _PARTICLES = ("al", "bin", "da", "de", "del", "della", "den", "der", "di", "dos", "du", "el", "ibn",
               "la", "le", "ten", "van", "von")  # fmt: skip
@@ -48,9 +50,10 @@ def names(text: str) -> list[Span]:
 
     After "my name is" and the like the next words, in any case; after a title or another sure
     sign of a person ("Mr", "my wife", "Regards,") the capitalised ones; after an introduction or a
-    greeting ("this is", "Dear") two capitalised words or more, or a frequent given name in any
-    case; anywhere, a frequent given name or a word before a frequent surname, capitalised, with
-    the capitalised words that follow, or a frequent given name and surname in any case.
+    greeting ("this is", "Dear") two capitalised words or more, one before a stop or comma, or a
+    frequent given name in any case; anywhere, a frequent given name or a word before a frequent
+    surname, capitalised, with the capitalised words that follow, or a frequent given name and
+    surname in any case.
 
     Args:
         text: any text.
@@ -84,9 +87,11 @@ def _announced(text: str, words: list[Span]) -> Iterator[Span]:
             yield title, end
     for _, rest in after(_INTRODUCTION):
         known = _plain(text[slice(*rest[0])]) in GIVEN
-        yield from _spelt(text, rest, least=1 if known else 2, any_case=known)
+        alone = text[rest[0][1] : rest[0][1] + 1] in _CLOSING
+        yield from _spelt(text, rest, least=1 if known or alone else 2, any_case=known)
     for _, rest in after(_GREETING):
-        yield from _spelt(text, rest, least=2)
+        alone = text[rest[0][1] : rest[0][1] + 1] in _CLOSING
+        yield from _spelt(text, rest, least=1 if alone else 2)
         if _plain(text[slice(*rest[0])]) in GIVEN:
             yield rest[0]
 

@@ -23,6 +23,9 @@ IBAN_LENGTHS = {
 }
 """Length by country; the SWIFT registry of IBAN formats."""
 
+LONGEST_CARD = 19
+"""Digits of the longest payment card number (ISO/IEC 7812)."""
+
 _ISSUERS = re.compile(
     r"4(?:\d{15}|\d{18})"  # Visa
     r"|(?:5[1-5]\d{2}|222[1-9]|22[3-9]\d|2[3-6]\d{2}|27[01]\d|2720)\d{12}"  # Mastercard
@@ -52,8 +55,10 @@ _PHONE_SHAPE = re.compile(
     r"|\d{3}([.-])\d{3}\1\d{4})(?: ?(?:x|ext\.?) ?\d{1,6})?(?![\w-]|[.,]\d)"
 )
 _PHONE_CUE = re.compile(
-    r"(?:\b(?:phone|telephone|tel|cell|mobile|whatsapp|landline|call|ring|text|reach|dial|sms|fax"
-    r"|my (?:new |old )?number)\b[^\d\n@]{0,24}?)(\+?\(?\d[\d ().\-–/]{5,18}\d)(?![\w-])",
+    r"\b(?:phone|telephone|tel|cell|mobile|whatsapp|landline|call|ring|text|reach|dial|sms|fax"
+    r"|my (?:new |old )?number)\b[^\d\n@]{0,24}?(?<![\w-])"
+    r"(?!\d{4}-\d\d-\d\d\b|\d\d?\.\d\d?\.(?:19|20)\d\d\b)"  # dates
+    r"(\+?\(?\d[\d ().\-–/]{5,18}\d)(?![\w-])",
     re.IGNORECASE,
 )
 
@@ -88,16 +93,20 @@ def cards(text: str) -> Iterator[Span]:
         if _REFERENCE_CUE.search(text, max(0, run.start() - 32), run.start()):
             continue
         groups = [match.span() for match in _GROUP.finditer(text, *run.span())]
-        first = 0
-        while first < len(groups):
-            for last in range(len(groups) - 1, first - 1, -1):
-                start, end = groups[first][0], groups[last][1]
-                digits = "".join(_GROUP.findall(text[start:end]))
-                if _ISSUERS.fullmatch(digits) and luhn_valid(digits):
-                    yield start, end
-                    first = last
+        after = -1
+        for index, (start, _) in enumerate(groups):
+            if start < after:
+                continue
+            digits, card_end = "", -1
+            for first, end in groups[index : index + LONGEST_CARD]:
+                digits += text[first:end]
+                if len(digits) > LONGEST_CARD:
                     break
-            first += 1
+                if _ISSUERS.fullmatch(digits) and luhn_valid(digits):
+                    card_end = end
+            if card_end > 0:
+                yield start, card_end
+                after = card_end
 
 
 def luhn_valid(digits: str) -> bool:

@@ -80,7 +80,7 @@ MONEY = (
     intent(
         "instalments",
         "payments",
-        2.9,
+        5.2,
         asks="""
         {want} pay in [instalments|installments|monthly instalments]
         {want} pay for [the {product}|my order] in [instalments|monthly instalments|{n} instalments]
@@ -297,6 +297,7 @@ MONEY = (
         tools="list_transfers get_transfer",
         then="transfer_send human_agent",
         peak="weekday",
+        trend="growing",
         difficulty=0.2,
     ),
     intent(

@@ -7,7 +7,7 @@ SEASONS = (
     intent(
         "garden_preorder",
         "season",
-        4.2,
+        7.0,
         asks="""
         when does the garden furniture [pre-order|i reserved] ship
         {want} pre-order [garden furniture|the garden lounge|the patio set]
@@ -32,7 +32,7 @@ SEASONS = (
     intent(
         "back_to_school",
         "season",
-        3.2,
+        5.5,
         asks="""
         [is there|do you have] a student discount [on {products}|for laptops|]
         how do i [prove|verify] that i'm a student for the discount
@@ -50,6 +50,33 @@ SEASONS = (
         """,
         tools="get_promotion",
         topic="promotions",
+        trend="fading",
+        difficulty=0.1,
+    ),
+    intent(
+        "cooling",
+        "season",
+        5.0,
+        asks="""
+        which [fan|air conditioner] [do you recommend|is best] for [a bedroom|a hot flat|an attic room]
+        my [portable air conditioner|air conditioner|fan] [doesn't cool|is too loud|leaks water] in this heat
+        when are [fans|air conditioners] back in stock, it's too hot
+        how do i [clean|drain|install] my [portable|] air conditioner
+        is [the tower fan|the air conditioner] [loud at night|good in a heatwave]
+        how much power does the [fan|air conditioner] use
+        {want} buy [a fan|an air conditioner] before the heatwave
+        [fan|air conditioner] [in stock|hose|heatwave delivery]
+        """,
+        answers="""
+        For a bedroom of 15 square metres the tower fan is enough; it runs at 38 dB at night.
+        Empty the tank of the air conditioner every two days in this heat, and clean its filter once a week.
+        """,
+        follows="""
+        and for [a bigger room|the night]
+        does it come with [a hose|a remote]
+        """,
+        tools="search_products check_stock",
+        topic="cooling",
         trend="fading",
         difficulty=0.1,
     ),

@@ -1,0 +1,332 @@
+"""The lake: raw turns as Parquet, one folder per day, and the staging area they are folded from.
+
+    staging/date=D/<file>.parquet      spans that started on day D (UTC), one file per imported file
+    staging/feedback/<file>.parquet    free-standing feedback, which may come long after its turn
+    staging/files/<file>.json          receipt of an imported file, written last
+    staging/pending/D.<token>          day D has to be compacted again
+    traces/date=D/part-0.parquet       canonical turns that began on day D
+
+Every file is written under another name and moved into place, so readers never see half of one. A
+trace across midnight is staged under both days; its turns belong to the day on which they began.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+from uuid import uuid4
+
+import duckdb
+import polars as pl
+import pyarrow.parquet as pq
+
+from evalcov_pipeline.core.turns import SPANS, TRACE, TURNS, fold_turns
+
+_FEEDBACK = "feedback"
+_ONE_DAY = timedelta(days=1)
+_KEY = [*TRACE, "span_id"]
+_LEADING = ("source", "trace_id", "session_id", "span_id")
+
+
+@dataclass(frozen=True)
+class DayReport:
+    """What compacting one day did.
+
+    Attributes:
+        day: the day (UTC).
+        turns: turns in the lake now.
+        sessions: sessions that they belong to.
+        set_aside: turns of eval or test traffic, kept out.
+        without_query: turns whose query text was not captured, kept out.
+        duplicates: copies of spans beyond the first.
+        conflicts: spans whose copies differed.
+        changed: whether the day's file is different from before.
+    """
+
+    day: date
+    turns: int
+    sessions: int
+    set_aside: int
+    without_query: int
+    duplicates: int
+    conflicts: int
+    changed: bool
+
+
+class Staging:
+    """Spans of one imported file on their way into the staging area.
+
+    Nothing is visible before `commit`; a batch is on disk as soon as it was added.
+    """
+
+    def __init__(self, lake: Path, file_id: str, folder: Path) -> None:
+        self._staging = lake / "staging"
+        self._traces = lake / "traces"
+        self._file = f"{file_id}.parquet"
+        self._folder = folder
+        self._writers: dict[str, pq.ParquetWriter] = {}
+
+    def add(self, spans: pl.DataFrame) -> None:
+        """Append a batch (schema `SPANS`)."""
+        days = pl.format("date={}", pl.col("started_at").dt.date())
+        place = pl.when(pl.col("kind") == "feedback").then(pl.lit(_FEEDBACK)).otherwise(days)
+        parts = spans.with_columns(place=place).partition_by(
+            "place", as_dict=True, include_key=False
+        )
+        for (name,), part in parts.items():
+            table = part.to_arrow()
+            if name not in self._writers:
+                self._writers[name] = pq.ParquetWriter(
+                    self._folder / f"{name}.parquet", table.schema, compression="zstd"
+                )
+            self._writers[name].write_table(table)
+
+    def close(self) -> None:
+        """Finish the files under their temporary names."""
+        for writer in self._writers.values():
+            writer.close()
+
+    def duplicates(self) -> int:
+        """Spans that are in the staging area already, from another file, or twice in this one."""
+        return sum(self._duplicates_in(name) for name in self._writers)
+
+    def commit(self, replaced: Iterable[str] = ()) -> list[date]:
+        """Move the files into place and mark the days whose turns they change.
+
+        Args:
+            replaced: folders that held an earlier reading of the same file.
+
+        Returns:
+            The days to compact, ascending.
+        """
+        self.close()
+        touched = {_day(name) for name in {*self._writers, *replaced} if name != _FEEDBACK}
+        touched |= self._neighbours(touched) | self._days_with_feedback()
+        for name in set(replaced) - set(self._writers):
+            (self._staging / name / self._file).unlink(missing_ok=True)
+        for name in self._writers:
+            target = self._staging / name / self._file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (self._folder / f"{name}.parquet").replace(target)
+        pending = self._staging / "pending"
+        pending.mkdir(parents=True, exist_ok=True)
+        for day in touched:
+            (pending / f"{day}.{uuid4().hex}").touch()
+        return sorted(touched)
+
+    @property
+    def places(self) -> list[str]:
+        """Folders of the staging area that the file has rows for."""
+        return sorted(self._writers)
+
+    def _duplicates_in(self, name: str) -> int:
+        new = pl.scan_parquet(self._folder / f"{name}.parquet").select(_KEY)
+        known = [f for f in (self._staging / name).glob("*.parquet") if f.name != self._file]
+        distinct = new.unique()
+        if known:
+            distinct = distinct.join(pl.scan_parquet(known).select(_KEY), on=_KEY, how="anti")
+        total, fresh = pl.collect_all([new.select(pl.len()), distinct.select(pl.len())])
+        return int(total.item()) - int(fresh.item())
+
+    def _neighbours(self, days: set[date]) -> set[date]:
+        """Days beside those of the file whose traces it continues."""
+        found = set()
+        for day in days:
+            own = self._folder / f"date={day}.parquet"
+            for other in (day - _ONE_DAY, day + _ONE_DAY):
+                if own.exists() and other not in days:
+                    keys = pl.scan_parquet(own).select(TRACE)
+                    beside = _scan(self._staging / f"date={other}", SPANS).select(TRACE)
+                    if beside.join(keys, on=TRACE, how="semi").head(1).collect().height:
+                        found.add(other)
+        return found
+
+    def _days_with_feedback(self) -> set[date]:
+        """Compacted days that hold turns which the file's feedback is about."""
+        if _FEEDBACK not in self._writers or not any(self._traces.glob("date=*/*.parquet")):
+            return set()
+        about = pl.scan_parquet(self._folder / f"{_FEEDBACK}.parquet").select(TRACE)
+        turns = pl.scan_parquet(self._traces / "date=*/*.parquet", hive_partitioning=False)
+        started = turns.join(about, on=TRACE, how="semi").select(pl.col("started_at").dt.date())
+        return set(started.unique().collect()["started_at"])
+
+
+@contextmanager
+def staging(lake: Path, file_id: str) -> Iterator[Staging]:
+    """Stage one file; without a `commit` nothing of it stays."""
+    area = lake / "staging"
+    area.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".partial-", dir=area))
+    staged = Staging(lake, file_id, folder)
+    try:
+        yield staged
+    finally:
+        staged.close()
+        shutil.rmtree(folder)
+
+
+def days_pending(lake: Path) -> list[date]:
+    """Days whose staged spans or feedback changed since they were compacted, ascending."""
+    marks = (lake / "staging" / "pending").glob("*.*")
+    return sorted({date.fromisoformat(mark.name.partition(".")[0]) for mark in marks})
+
+
+def compact_day(lake: Path, day: date) -> DayReport:
+    """Fold the staged spans of a day into its turns and replace the day's file.
+
+    Spans of the day before and after are read for the day's own traces only. The same spans always
+    give the same bytes, however they were spread over files.
+
+    Args:
+        lake: folder of the lake.
+        day: the day (UTC).
+    """
+    marks = list((lake / "staging" / "pending").glob(f"{day}.*"))
+    fold = fold_turns(_staged(lake, day), day)
+    changed = _write_day(lake, day, fold.turns)
+    for mark in marks:
+        mark.unlink(missing_ok=True)
+    return DayReport(
+        day=day,
+        turns=fold.turns.height,
+        sessions=fold.turns.select("source", "session_id").n_unique(),
+        set_aside=fold.set_aside,
+        without_query=fold.without_query,
+        duplicates=fold.duplicates,
+        conflicts=fold.conflicts,
+        changed=changed,
+    )
+
+
+def traces_view_sql(lake: Path) -> str:
+    """Query of the view `traces`: every turn of the lake with its place in its session.
+
+    `turn_index` counts from 0 within (source, session_id), by start; it is computed here, since a
+    late turn or a session across midnight changes it. Works on an empty lake too.
+    """
+    columns = ", ".join(
+        "map_from_entries(segment) AS segment" if name == "segment" else name
+        for name in TURNS.names()
+        if name not in _LEADING
+    )
+    return f"""
+        SELECT source, trace_id, session_id,
+               row_number() OVER (PARTITION BY source, session_id
+                                  ORDER BY started_at, trace_id, span_id) - 1 AS turn_index,
+               {columns}, span_id
+        FROM ({_turns_sql(lake)})"""
+
+
+def create_traces_view(con: duckdb.DuckDBPyConnection, lake: Path) -> None:
+    """Create the view `traces` for this connection only; it is never stored in a database."""
+    con.execute(f"CREATE OR REPLACE TEMP VIEW traces AS {traces_view_sql(lake)}")
+
+
+def sessions_in_window(
+    con: duckdb.DuckDBPyConnection, start: datetime, end: datetime
+) -> pl.DataFrame:
+    """Sessions with a turn in a window, for sampling.
+
+    Args:
+        con: connection with the view `traces`.
+        start: first instant of the window, naive UTC.
+        end: exclusive end of the window, naive UTC.
+
+    Returns:
+        One row per session, ordered by source and session_id: source, session_id, started_at and
+        segment (list of {key, value}) of its first turn in the window, n_turns in the window.
+    """
+    return con.execute(
+        """
+        SELECT source, session_id, min(started_at) AS started_at, count(*) AS n_turns,
+               map_entries(arg_min(segment, turn_index)) AS segment
+        FROM traces WHERE started_at >= ? AND started_at < ?
+        GROUP BY source, session_id ORDER BY source, session_id""",
+        [start, end],
+    ).pl()
+
+
+def _turns_sql(lake: Path) -> str:
+    files = lake / "traces" / "date=*" / "*.parquet"
+    if any((lake / "traces").glob("date=*/*.parquet")):
+        path = str(files.absolute()).replace("'", "''")
+        return f"SELECT * FROM read_parquet('{path}', hive_partitioning = true)"
+    with duckdb.connect() as con:
+        empty = con.from_arrow(TURNS.to_frame().to_arrow())
+        columns = zip(empty.columns, empty.types, strict=True)
+        nulls = ", ".join(f"NULL::{kind} AS {name}" for name, kind in columns)
+    return f"SELECT {nulls} WHERE false"
+
+
+def _staged(lake: Path, day: date) -> pl.DataFrame:
+    """Spans of a day, with what the days beside it and all feedback say about the same traces."""
+    own = _scan(lake / "staging" / f"date={day}", SPANS).collect()
+    keys = own.lazy().select(TRACE).unique()
+    places = (f"date={day - _ONE_DAY}", f"date={day + _ONE_DAY}", _FEEDBACK)
+    others = [
+        _scan(lake / "staging" / place, SPANS).join(keys, on=TRACE, how="semi") for place in places
+    ]
+    return pl.concat([own, *pl.collect_all(others)])
+
+
+def _scan(folder: Path, schema: pl.Schema) -> pl.LazyFrame:
+    """All Parquet files of a folder; none is an empty frame."""
+    files = sorted(folder.glob("*.parquet"))
+    if not files:
+        return pl.LazyFrame(schema=schema)
+    return pl.scan_parquet(files, hive_partitioning=False)
+
+
+def _write_day(lake: Path, day: date, turns: pl.DataFrame) -> bool:
+    """Replace the file of a day; an empty day has none. Returns whether anything changed."""
+    target = lake / "traces" / f"date={day}" / "part-0.parquet"
+    if turns.is_empty():
+        if not target.exists():
+            return False
+        target.unlink()
+        target.parent.rmdir()
+        return True
+    buffer = BytesIO()
+    turns.write_parquet(buffer, compression="zstd")
+    content = buffer.getvalue()
+    if target.exists() and target.read_bytes() == content:
+        return False
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".part-0.{os.getpid()}.{uuid4().hex}")
+    partial.write_bytes(content)
+    partial.replace(target)
+    return True
+
+
+def _day(place: str) -> date:
+    return date.fromisoformat(place.removeprefix("date="))
+
+
+@contextmanager
+def lake_connection(lake: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection of its own with the views `traces` and `turns`.
+
+    `turns` are the rows as they lie in the lake, with their partition's `date`: cheaper than
+    `traces` where the place of a turn in its session does not matter.
+    """
+    with duckdb.connect() as con:
+        con.execute("SET TimeZone = 'UTC'")
+        con.execute(f"CREATE TEMP VIEW turns AS {_turns_sql(lake)}")
+        create_traces_view(con, lake)
+        yield con
+
+
+def traffic_span(lake: Path) -> tuple[datetime, datetime] | None:
+    """Start of the oldest and of the newest production turn, or None for an empty lake."""
+    with lake_connection(lake) as con:
+        oldest, newest = con.execute(
+            "SELECT min(started_at), max(started_at) FROM turns"
+        ).fetchall()[0]
+    return None if oldest is None else (oldest, newest)

@@ -1,0 +1,104 @@
+"""Shared builders. Tests never see the settings, the home or the network of whoever runs them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+for name in [name for name in os.environ if name.startswith(("EVALCOV_", "DAGSTER_"))]:
+    del os.environ[name]
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["EVALCOV_CONFIG"] = os.devnull
+
+from evalcov_pipeline.settings import (  # noqa: E402
+    CoverageSettings,
+    EmbeddingSettings,
+    SamplingSettings,
+    Settings,
+    TaxonomySettings,
+)
+
+FIRST_DAY = datetime(2026, 9, 28)
+"""A Monday."""
+
+
+TOPICS = [
+    "track parcel delivery", "cancel subscription renewal", "reset forgotten password",
+    "refund damaged item", "change billing address", "upgrade storage plan",
+    "invoice tax number", "export data archive", "invite team member", "connect calendar sync",
+    "printer driver error", "camera firmware update",
+]  # fmt: skip
+ASKING = ["how do i", "please help me", "i want to", "can you", "why can't i", "need to"]
+TAILS = ["", "today", "again", "for my account", "asap", "from last week", "on mobile", "at work"]
+
+
+def question(topic: int, rng: np.random.Generator) -> str:
+    """An invented question about a topic."""
+    return f"{rng.choice(ASKING)} {TOPICS[topic]} {rng.choice(TAILS)} {rng.integers(60)}".strip()
+
+
+def turns(
+    *,
+    weeks: int = 6,
+    sessions_per_day: int = 14,
+    shares: Sequence[float] | None = None,
+    start: datetime = FIRST_DAY,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Generic trace rows: sessions of one to three turns about one topic each."""
+    rng = np.random.default_rng(seed)
+    p = np.array(shares or [1 / len(TOPICS)] * len(TOPICS))
+    rows = []
+    for day in range(7 * weeks):
+        for number in range(sessions_per_day):
+            topic = int(rng.choice(len(TOPICS), p=p / p.sum()))
+            at = start + timedelta(days=day, seconds=int(rng.integers(86_000)))
+            for turn in range(int(rng.integers(1, 4))):
+                rows.append(
+                    {
+                        "trace_id": f"t-{day}-{number}-{turn}",
+                        "session_id": f"s-{day}-{number}",
+                        "started_at": (at + timedelta(seconds=40 * turn)).isoformat() + "Z",
+                        "query_text": question(topic, rng),
+                        "answer_text": "Here is how.",
+                        "latency_ms": float(rng.integers(200, 900)),
+                        "cost_usd": 0.001,
+                    }
+                )
+    return rows
+
+
+def cases(n: int, shares: Sequence[float] | None = None, seed: int = 1) -> list[dict[str, Any]]:
+    """Eval cases about the topics, in proportion to `shares`."""
+    rng = np.random.default_rng(seed)
+    p = np.array(shares or [1 / len(TOPICS)] * len(TOPICS))
+    topics = rng.choice(len(TOPICS), n, p=p / p.sum())
+    return [
+        {"case_id": f"case-{i:03d}", "input": question(int(topic), rng), "category": TOPICS[topic]}
+        for i, topic in enumerate(topics)
+    ]
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
+    """Write rows as JSON lines."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    return path
+
+
+def quick_settings(home: Path, **sections: Any) -> Settings:
+    """Settings for a small home: no model, no UMAP."""
+    return Settings(
+        home=home,
+        embedding=EmbeddingSettings(model="hashing"),
+        taxonomy=TaxonomySettings(method="kmeans", min_clusters=6, max_clusters=20),
+        sampling=SamplingSettings(sessions=400),
+        coverage=CoverageSettings(resamples=199),
+        **sections,
+    )

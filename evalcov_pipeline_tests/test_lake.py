@@ -1,0 +1,194 @@
+"""The lake: staging, compaction by day, the view of turns."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+
+from evalcov_pipeline.settings import Settings
+from evalcov_pipeline.storage.ingest import ingest_traces
+from evalcov_pipeline.storage.lake import (
+    DayReport,
+    compact_day,
+    create_traces_view,
+    days_pending,
+    sessions_in_window,
+)
+from evalcov_pipeline_tests.otlp_lines import NOON, line, span, trace, turn, write
+
+SEPT_1, SEPT_2, SEPT_3 = (date(2026, 9, day) for day in (1, 2, 3))
+MIDNIGHT = datetime(2026, 9, 2)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path / "home")
+
+
+def load(settings: Settings, *lines: str, name: str = "t.jsonl") -> list[DayReport]:
+    """Import the lines as one file and compact what that changed."""
+    ingest_traces([write(settings.home / "in" / name, *lines)], settings)
+    return [compact_day(settings.lake, day) for day in days_pending(settings.lake)]
+
+
+def traces(settings: Settings, query: str = "SELECT * FROM traces") -> list[dict[str, Any]]:
+    with duckdb.connect() as con:
+        create_traces_view(con, settings.lake)
+        return con.sql(query).pl().to_dicts()
+
+
+def lake_files(settings: Settings) -> dict[str, bytes]:
+    root = settings.lake / "traces"
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*.parquet")}
+
+
+def feedback(of: int, day: datetime, name: str = "thumbs") -> dict[str, Any]:
+    judge = {
+        "openinference.span.kind": "EVALUATOR",
+        "annotations.0.annotation.name": name,
+        "annotations.0.annotation.score": 1,
+    }
+    return span(1, judge, of=900 + of, day=day, links=[{"traceId": trace(of)}])
+
+
+def test_any_order_and_any_split_over_files_give_the_same_bytes(tmp_path: Path) -> None:
+    spans = [s for n in range(1, 6) for s in turn(n, at=n * 20_000)] + [feedback(2, MIDNIGHT)]
+    homes = [Settings(home=tmp_path / name) for name in ("whole", "split", "late")]
+    load(homes[0], line(spans))
+    lines = [line([s]) for s in reversed(spans)]
+    ingest_traces(
+        [write(homes[1].home / "in" / f"{i}.jsonl", *lines[i::4]) for i in range(4)], homes[1]
+    )
+    for day in days_pending(homes[1].lake):
+        compact_day(homes[1].lake, day)
+    for i in range(4):
+        load(homes[2], *lines[i::4], name=f"{i}.jsonl")
+    whole, split, late = map(lake_files, homes)
+    assert len(whole) == 2
+    assert whole == split == late
+
+
+def test_compacting_again_changes_nothing(settings: Settings) -> None:
+    (first,) = load(settings, line(turn(1)))
+    again = compact_day(settings.lake, SEPT_1)
+    assert (first.turns, first.sessions, first.changed) == (1, 1, True)
+    assert (again.turns, again.sessions, again.changed) == (1, 1, False)
+
+
+def test_a_trace_across_midnight_is_one_turn_of_the_day_it_began(settings: Settings) -> None:
+    before = 12 * 3600 - 1.5
+    reports = load(settings, line(turn(1, at=before)), line(turn(2, at=before + 60)))
+    assert [(r.day, r.turns) for r in reports] == [(SEPT_1, 1), (SEPT_2, 1)]
+    first, second = traces(settings)
+    assert first["tool_calls"] == second["tool_calls"] == ["track"]
+
+
+def test_a_late_child_updates_only_the_day_of_its_turn(settings: Settings) -> None:
+    root, call, tool = turn(1, at=12 * 3600 - 1.5)
+    other = turn(2, day=NOON + timedelta(days=1))
+    third = turn(3, day=NOON + timedelta(days=2))
+    load(settings, line([root]), line(other), line(third))
+    before = lake_files(settings)
+    reports = load(settings, line([call, tool]), name="late.jsonl")
+    after = lake_files(settings)
+    assert [r.day for r in reports] == [SEPT_1, SEPT_2]
+    assert {name for name in after if after[name] != before[name]} == {
+        f"date={SEPT_1}/part-0.parquet"
+    }
+    assert traces(settings, f"FROM traces WHERE trace_id = '{trace(1)}'")[0]["tool_calls"] == [
+        "track"
+    ]
+
+
+def test_late_feedback_updates_only_the_day_of_its_turn(settings: Settings) -> None:
+    load(settings, line(turn(1)), line(turn(2, day=NOON + timedelta(days=1))))
+    ten_days_later = NOON + timedelta(days=10)
+    reports = load(settings, line([feedback(1, ten_days_later)]), name="late.jsonl")
+    changed = [r.day for r in reports if r.changed]
+    assert changed == [SEPT_1]
+    by_trace = {row["trace_id"]: row["feedback"] for row in traces(settings)}
+    assert [f["name"] for f in by_trace[trace(1)]] == ["thumbs"]
+    assert by_trace[trace(2)] == []
+
+
+def test_feedback_that_comes_before_its_turn_waits_for_it(settings: Settings) -> None:
+    load(settings, line([feedback(1, NOON)]))
+    load(settings, line(turn(1)), name="later.jsonl")
+    assert [len(row["feedback"]) for row in traces(settings)] == [1]
+
+
+def test_a_root_that_comes_late_takes_its_turn_back_to_its_day(settings: Settings) -> None:
+    agent, call, tool = turn(1, at=12 * 3600 - 0.5)
+    call["attributes"] += [{"key": "input.value", "value": {"stringValue": "guess"}}]
+    load(settings, line([call, tool]))
+    assert [row["query_text"] for row in traces(settings)] == ["guess"]
+    load(settings, line([agent]), name="root.jsonl")
+    assert [row["query_text"] for row in traces(settings)] == ["where is my parcel"]
+    assert list(lake_files(settings)) == [f"date={SEPT_1}/part-0.parquet"]
+
+
+def test_sessions_are_rebuilt_across_files_days_and_midnight(settings: Settings) -> None:
+    load(settings, line(turn(2, "b", session="s", at=12 * 3600 + 5)))
+    load(settings, line(turn(1, "a", session="s", at=12 * 3600 - 5)), name="2.jsonl")
+    load(settings, line(turn(3, "c", session="s", day=datetime(2026, 9, 3))), name="3.jsonl")
+    load(settings, line(turn(4, "d", session="t")), name="4.jsonl")
+    rows = traces(settings, "SELECT session_id, turn_index, query_text FROM traces ORDER BY ALL")
+    assert [tuple(row.values()) for row in rows] == [
+        ("s", 0, "a"), ("s", 1, "b"), ("s", 2, "c"), ("t", 0, "d"),
+    ]  # fmt: skip
+
+
+def test_set_aside_turns_are_counted_and_kept_out(settings: Settings) -> None:
+    agent, call, tool = turn(2)
+    call["attributes"] += [{"key": "experiment.id", "value": {"stringValue": "x"}}]
+    (report,) = load(settings, line(turn(1)), line([agent, call, tool]))
+    assert (report.turns, report.set_aside) == (1, 1)
+    assert [row["trace_id"] for row in traces(settings)] == [trace(1)]
+
+
+def test_a_day_without_turns_has_no_file(settings: Settings) -> None:
+    report = compact_day(settings.lake, SEPT_3)
+    assert (report.turns, report.changed) == (0, False)
+    load(settings, line(turn(1)))
+    (settings.lake / "staging" / f"date={SEPT_1}").rename(settings.home / "gone")
+    assert compact_day(settings.lake, SEPT_1).changed
+    assert lake_files(settings) == {}
+
+
+def test_the_view_of_an_empty_lake_has_the_columns_and_types_of_a_full_one(
+    settings: Settings,
+) -> None:
+    described = "SELECT column_name, column_type FROM (DESCRIBE traces)"
+    empty = traces(settings, described)
+    assert traces(settings) == []
+    load(settings, line(turn(1)))
+    assert traces(settings, described) == empty
+    types = {row["column_name"]: row["column_type"] for row in empty}
+    assert types["started_at"] == "TIMESTAMP"
+    assert types["segment"] == "MAP(VARCHAR, VARCHAR)"
+
+
+def test_sessions_in_a_window_start_at_their_first_turn_inside_it(settings: Settings) -> None:
+    first, second, third = NOON, NOON + timedelta(days=1), NOON + timedelta(days=2)
+    spans = [
+        *turn(1, session="s", day=first),
+        *turn(2, session="s", day=second),
+        *turn(3, session="s", day=third),
+        *turn(4, session="t", day=third),
+    ]
+    load(settings, line(spans))
+    with duckdb.connect() as con:
+        create_traces_view(con, settings.lake)
+        found = sessions_in_window(con, second, third + timedelta(seconds=1))
+        none = sessions_in_window(con, third + timedelta(days=1), third + timedelta(days=2))
+    assert found.select("session_id", "started_at", "n_turns").rows() == [
+        ("s", second, 2),
+        ("t", third, 1),
+    ]
+    assert found.schema["started_at"] == pl.Datetime("us")
+    assert none.is_empty()

@@ -1,0 +1,247 @@
+"""The pipeline end to end, through Dagster's own machinery, on a small home without a model."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import numpy as np
+import polars as pl
+import pytest
+
+from evalcov_pipeline.cli.run import run_weeks
+from evalcov_pipeline.cli.status import read_status
+from evalcov_pipeline.definitions import build_definitions
+from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.settings import Settings
+from evalcov_pipeline.storage.ingest import ingest_traces
+from evalcov_pipeline.storage.ingest_evals import ingest_evals
+from evalcov_pipeline_tests.conftest import (
+    FIRST_DAY,
+    TOPICS,
+    cases,
+    quick_settings,
+    turns,
+    write_jsonl,
+)
+
+LAST_WEEK = FIRST_DAY + timedelta(weeks=5)
+CLOCKS = {"created_at", "imported_at", "at", "hash", "previous_hash"}
+COMPARED = (
+    "coverage_scores", "cluster_coverage", "text_coverage", "trace_sample", "sample_days", "texts",
+    "taxonomies", "clusters", "cluster_assignments", "taxonomy_lineage", "eval_cases",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def own_dagster_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let every home have its own Dagster instance."""
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    yield
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+
+
+def import_rows(settings: Settings, kind: Any, rows: list[dict[str, Any]], name: str) -> None:
+    path = write_jsonl(settings.home.parent / f"{settings.home.name}-in" / f"{name}.jsonl", rows)
+    if kind == "traces":
+        ingest_traces([path], settings)
+    else:
+        ingest_evals(kind, [path], settings)
+
+
+def results(run: str, at: datetime, rate: float = 0.8) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(3)
+    return [
+        {
+            "run_id": run, "case_id": case["case_id"], "passed": bool(rng.random() < rate),
+            "at": at.isoformat() + "Z", "latency_ms": 300.0, "cost_usd": 0.002, "judge_id": "j-1",
+        }
+        for case in cases(60)
+    ]  # fmt: skip
+
+
+def query(settings: Settings, sql: str) -> pl.DataFrame:
+    with duckdb.connect(settings.published, read_only=True) as con:
+        return con.sql(sql).pl()
+
+
+def tables(settings: Settings) -> dict[str, pl.DataFrame]:
+    """The published tables without wall clocks, rows in a fixed order."""
+    found = {}
+    for name in COMPARED:
+        frame = query(settings, f"SELECT * FROM {name} ORDER BY ALL")
+        found[name] = frame.drop([c for c in frame.columns if c in CLOCKS])
+    return found
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Six weeks of traffic, a proportional suite with results, the last two weeks scored."""
+    settings = quick_settings(tmp_path_factory.mktemp("scored") / "home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DAGSTER_HOME", raising=False)
+        import_rows(settings, "traces", turns(), "traffic")
+        import_rows(settings, "evals", cases(60), "suite")
+        import_rows(settings, "results", results("run-1", LAST_WEEK), "results")
+        run_weeks(settings, "weekly_coverage", (LAST_WEEK - timedelta(days=7)).date())
+        run_weeks(settings, "weekly_coverage", LAST_WEEK.date())
+        patch.delenv("DAGSTER_HOME", raising=False)
+    return settings
+
+
+@pytest.fixture
+def copy(scored: Settings, tmp_path: Path) -> Settings:
+    """The scored home, to be changed."""
+    shutil.copytree(scored.home, tmp_path / "home")
+    return scored.model_copy(update={"home": tmp_path / "home"})
+
+
+def test_a_proportional_suite_is_scored_and_not_degraded(scored: Settings) -> None:
+    score = read_status(scored)["score"]
+    assert score["as_of"] == LAST_WEEK + timedelta(days=7)
+    assert score["n_eval"] == 60
+    assert not score["degraded"]
+    assert score["jsd_ci_low"] <= score["jsd_adjusted"] <= score["jsd_ci_high"]
+    assert score["eval_score"] == pytest.approx(
+        np.mean([row["passed"] for row in results("run-1", LAST_WEEK)])
+    )
+    assert score["reweighted_low"] <= score["reweighted_score"] <= score["reweighted_high"]
+    assert score["latency_ms"] == 300.0
+
+
+def test_weights_shares_and_contributions_add_up(scored: Settings) -> None:
+    weights = query(
+        scored,
+        "SELECT sum(traffic_weight) AS t, sum(steady_weight) AS s FROM trace_sample GROUP BY as_of",
+    )
+    assert weights["t"].to_list() == pytest.approx([1.0] * 2)
+    assert weights["s"].to_list() == pytest.approx([1.0] * 2)
+    sums = query(
+        scored,
+        "SELECT sum(production_share) AS p, sum(traffic_share) AS t, sum(eval_share) AS q,"
+        " sum(jsd_contribution) - any_value(jsd) AS off, sum(eval_cases) - any_value(n_eval) AS n"
+        " FROM cluster_coverage JOIN coverage_scores USING (as_of, taxonomy_id)"
+        " GROUP BY as_of, taxonomy_id",
+    )
+    assert np.allclose(sums.select("p", "t", "q").to_numpy(), 1)
+    assert np.allclose(sums.select("off", "n").to_numpy(), 0)
+
+
+def test_running_a_week_again_changes_nothing(scored: Settings, copy: Settings) -> None:
+    run_weeks(copy, "weekly_coverage", LAST_WEEK.date())
+    after = tables(copy)
+    for name, before in tables(scored).items():
+        assert after[name].equals(before), name
+
+
+def test_row_order_and_file_split_do_not_matter(scored: Settings, tmp_path: Path) -> None:
+    settings = quick_settings(tmp_path / "home")
+    rows = turns()
+    np.random.default_rng(9).shuffle(rows)  # type: ignore[arg-type]
+    for part in range(3):
+        import_rows(settings, "traces", rows[part::3], f"part-{part}")
+    suite = cases(60)[::-1]
+    import_rows(settings, "evals", suite, "suite")
+    import_rows(settings, "results", results("run-1", LAST_WEEK)[::-1], "results")
+    run_weeks(settings, "weekly_coverage", (LAST_WEEK - timedelta(days=7)).date())
+    run_weeks(settings, "weekly_coverage", LAST_WEEK.date())
+    other = tables(settings)
+    for name, one in tables(scored).items():
+        assert other[name].equals(one), name
+
+
+def test_a_refit_keeps_old_numbers_and_shows_its_own_break(
+    scored: Settings, copy: Settings
+) -> None:
+    run_weeks(copy, "monthly_taxonomy", LAST_WEEK.date())
+    last = LAST_WEEK + timedelta(days=7)
+    rows = query(copy, f"SELECT * FROM coverage_scores WHERE as_of = '{last}' ORDER BY headline")
+    assert rows["headline"].to_list() == [False, True]
+    before = read_status(scored)["score"]
+    under_previous = rows.to_dicts()[0]
+    assert under_previous["taxonomy_id"] == before["taxonomy_id"]
+    assert under_previous["jsd_adjusted"] == before["jsd_adjusted"]
+    lineage = query(copy, "SELECT relation FROM taxonomy_lineage")
+    assert lineage.height > 0
+    run_weeks(copy, "weekly_coverage", (LAST_WEEK - timedelta(days=7)).date())
+    week = f"as_of = '{LAST_WEEK}'"
+    old = query(scored, f"SELECT * FROM coverage_scores WHERE {week}")
+    assert query(copy, f"SELECT * FROM coverage_scores WHERE {week}").equals(old)
+
+
+def test_weeks_of_one_run_equal_weeks_run_one_by_one(scored: Settings, copy: Settings) -> None:
+    run_weeks(copy, "weekly_coverage", LAST_WEEK.date(), (LAST_WEEK - timedelta(days=7)).date())
+    assert tables(copy)["coverage_scores"].equals(tables(scored)["coverage_scores"])
+
+
+def test_a_suite_for_other_topics_is_degraded_and_the_sensor_s_refresh_covers_the_gaps(
+    tmp_path: Path,
+) -> None:
+    home = quick_settings(tmp_path / "home")
+    narrow = [1.0, 1.0] + [0.0] * (len(TOPICS) - 2)
+    import_rows(home, "traces", turns(weeks=3), "traffic")
+    import_rows(home, "evals", cases(120, narrow), "narrow")
+    run_weeks(home, "weekly_coverage")
+    status = read_status(home)
+    assert status["score"]["degraded"]
+    assert status["score"]["band"] == "severe"
+    assert "refresh" in status["next"]
+
+    definitions = build_definitions(home)
+    with dg.DagsterInstance.get() as instance:
+        context = dg.build_sensor_context(instance=instance, resources={"settings": home})
+        ticked = definitions.resolve_sensor_def("coverage_degraded").evaluate_tick(context)
+        (request,) = ticked.run_requests or []
+        run = definitions.resolve_job_def("refresh").execute_in_process(
+            instance=instance, run_config=request.run_config, tags=request.tags
+        )
+    assert run.success
+    plan = query(home, "SELECT * FROM refresh_plans").to_dicts()
+    assert [p["trigger"] for p in plan] == ["coverage_degraded"]
+    uncovered = query(
+        home,
+        "SELECT cluster_id FROM cluster_coverage JOIN coverage_scores USING (as_of, taxonomy_id)"
+        f" WHERE as_of = '{status['score']['as_of']}' AND eval_cases = 0"
+        " AND production_share > 0.04 AND cluster_id >= 0",
+    )["cluster_id"]
+    assert len(uncovered) > 0
+    targets = pl.read_json(plan[0]["targets"].encode())
+    assert set(uncovered) <= set(targets["cluster_id"])
+    assert targets["cases"].sum() == home.refresh.budget
+
+
+def test_a_week_without_traffic_has_no_score(copy: Settings) -> None:
+    before = FIRST_DAY - timedelta(weeks=3)
+    run_weeks(copy, "weekly_coverage", before.date())
+    assert query(copy, f"SELECT * FROM coverage_scores WHERE as_of < '{FIRST_DAY}'").is_empty()
+
+
+def test_traffic_without_a_suite_has_clusters_but_no_divergence(tmp_path: Path) -> None:
+    settings = quick_settings(tmp_path / "home")
+    import_rows(settings, "traces", turns(weeks=2), "traffic")
+    run_weeks(settings, "weekly_coverage")
+    score = read_status(settings)["score"]
+    assert score["n_eval"] == 0
+    assert score["jsd_adjusted"] is None
+    assert query(settings, "SELECT bool_and(in_gap) FROM text_coverage").item()
+
+
+def test_running_before_any_import_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="evalcov ingest traces"):
+        run_weeks(quick_settings(tmp_path / "home"), "weekly_coverage")
+
+
+def test_eval_and_test_traffic_never_enters_a_sample(copy: Settings) -> None:
+    start = FIRST_DAY + timedelta(weeks=6)
+    rows = [
+        {**row, "environment": "eval", "trace_id": f"e-{row['trace_id']}"}
+        for row in turns(weeks=1, start=start, seed=8)
+    ]
+    import_rows(copy, "traces", rows, "eval-traffic")
+    run_weeks(copy, "weekly_coverage", start.date())
+    assert query(copy, "SELECT count(*) FROM trace_sample WHERE trace_id LIKE 'e-%'").item() == 0
