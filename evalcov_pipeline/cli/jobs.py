@@ -85,7 +85,7 @@ def run_job(
     )
     failed = [check for check in result.get_asset_check_evaluations() if not check.passed]
     for check in failed:
-        say(f"  check {check.asset_key.to_user_string()}.{check.check_name} failed")
+        say(f"  check {check.asset_key.to_user_string()}.{check.check_name}: no")
 
 
 def bring_traces_up_to_date(settings: Settings, on: dg.DagsterInstance) -> int:

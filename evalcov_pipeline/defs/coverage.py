@@ -52,7 +52,8 @@ def coverage(
             context.add_asset_metadata(
                 _facts(table, report, as_of(week).isoformat()), asset_key=table, partition_key=week
             )
-        context.log.info(report.headline["verdict"] if report else f"{week}: no traffic, no score")
+        verdict = report.headline["verdict"] if report else "no traffic, so no score"
+        context.log.info(f"week of {week}: {verdict}")
     yield dg.MaterializeResult(
         asset_key="coverage_scores", check_results=list(_checks([*reports.values()]))
     )

@@ -1,7 +1,7 @@
 """What an intent is, and how its block of templates reads.
 
-A template is one line. `[a|b|]` is a choice (an empty one included) and may nest; `{slot}` is filled
-from `wording.SLOTS`, from a generator of values, or from what the session has named before.
+A template is one line. `[a|b|]` is a choice (an empty one included) and may nest; `{slot}` is
+filled from `vocabulary.SLOTS`, by a generator, or with what the session has named before.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -23,7 +24,8 @@ LONG = 130
 """Characters from which the judge is lenient."""
 SLIPS = {"anna": 0.04, "ben": 0.07}
 """Chance that a rater errs."""
-_NOTES = ("", "", "", "answers a different question", "right, but too long", "missing the next step",
+_NOTES = ("", "", "", "answers a different question", "right, but too long",
+"missing the next step",
           "agree with the user, not solved", "invented a policy")  # fmt: skip
 
 
@@ -73,7 +75,7 @@ def _draw(turns: list[Turn], count: int, rng: Random) -> list[Turn]:
 
 def _followed_by_trouble(turns: list[Turn]) -> set[str]:
     disliked = {t.trace_id for t in turns if any(f.label == "thumbs_down" for f in t.feedback)}
-    for before, after in zip(turns, turns[1:], strict=False):
+    for before, after in pairwise(turns):
         if before.session_id == after.session_id and after.kind in ("rephrase", "friction"):
             disliked.add(before.trace_id)
     return disliked

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from random import Random
 
 KINDS: dict[str, float] = {
-    "email": 0.26, "name": 0.28, "phone": 0.19, "card": 0.08, "iban": 0.06, "ip": 0.06, "secret": 0.07,
+    "email": 0.26, "name": 0.28, "phone": 0.19, "card": 0.08, "iban": 0.06, "ip": 0.06,
+    "secret": 0.07,
 }  # fmt: skip
 """Kinds of personal data and their shares."""
 
@@ -24,36 +25,43 @@ _CARRIERS: dict[str, tuple[str, ...]] = {
         "my number is {}", "call me on {}", "you can call {} after six", "tel. {}", "phone: {}",
         "ring me at {} please", "text me: {}",
     ),
-    "card": ("my card is {}", "i paid with {}", "card number {}", "the card ending... well it's {}"),
+    "card": ("my card is {}", "i paid with {}", "card number {}",
+    "the card ending... well it's {}"),
     "iban": ("my iban is {}", "please refund to {}", "account {}", "iban: {}"),
     "ip": ("my ip is {}", "it happens from {}", "the log shows {}", "router address {}"),
-    "secret": ("my password is {}", "the api key is {}", "token: {}", "i use the key {}", "password: {}"),
+    "secret": ("my password is {}", "the api key is {}", "token: {}", "i use the key {}",
+    "password: {}"),
     "name": (
         "my name is {}", "this is {}", "i'm {}", "{} here", "the order is under {}", "regards, {}",
         "ask for {}", "it's for {}", "the account holder is {}",
     ),
 }  # fmt: skip
 _LOOK_ALIKES = (
-    "tracking number {digits16}", "the parcel number is {digits16}", "serial {code}", "article {code}",
+    "tracking number {digits16}", "the parcel number is {digits16}", "serial {code}",
+    "article {code}",
     "ticket {digits6}/{digits3}", "firmware {v}.{v}.{v}", "the app is version {v}.{v}.{v}.{v}",
-    "voucher {letters}-{letters}-{digits3}", "ref {digits6}-{digits6}", "the total was {digits3}.{digits2}",
-    "case id {digits6}{digits3}", "on 2026-09-{v2} at {v2}:{v2}", "ean 40{digits6}{digits3}{digits2}",
+    "voucher {letters}-{letters}-{digits3}", "ref {digits6}-{digits6}",
+    "the total was {digits3}.{digits2}",
+    "case id {digits6}{digits3}", "on 2026-09-{v2} at {v2}:{v2}",
+    "ean 40{digits6}{digits3}{digits2}",
 )  # fmt: skip
 _FIRST = (
     "Maria", "James", "Priya", "Wei", "Fatima", "Lukas", "Sofia", "Omar", "Chloe", "Mateo", "Aisha",
-    "Hannah", "Kenji", "Olga", "Pierre", "Ingrid", "Carlos", "Zoë", "Björn", "Thandi", "Liam", "Noor",
+    "Hannah", "Kenji", "Olga", "Pierre", "Ingrid", "Carlos", "Zoë", "Björn", "Thandi", "Liam",
+    "Noor",
     "Giulia", "Tomasz", "Emily", "Ahmed", "Grace", "Dmitri", "Lucía", "Samuel", "Mei", "Jonas",
     "Rachel", "Ibrahim", "Elena", "Daniel", "Yuki", "Nadia", "Patrick", "Amara", "Robert", "Linda",
 )  # fmt: skip
 _LAST = (
-    "Gonzalez", "Smith", "Patel", "Zhang", "Al-Hassan", "Weber", "Rossi", "Haddad", "Dubois", "Silva",
+    "Gonzalez", "Smith", "Patel", "Zhang", "Al-Hassan", "Weber", "Rossi", "Haddad", "Dubois",
+    "Silva",
     "Khan", "Müller", "Tanaka", "Petrova", "Laurent", "Larsen", "Mendoza", "de Vries", "Lindqvist",
     "Nkosi", "O'Connor", "Rahman", "Conti", "Kowalski", "Clarke", "Mansour", "Okafor", "Ivanov",
     "García", "Brown", "Chen", "Becker", "Cohen", "Diallo", "Popescu", "Taylor", "Sato", "Novak",
     "Murphy", "Eze", "Johnson", "van den Berg", "Wright", "Castro", "Hughes", "Fischer",
 )  # fmt: skip
 _DOMAINS = ("example.com", "example.org", "mail.example", "post.example.net", "work.example.co.uk")
-_IBANS = {"DE": "dddddddddddddddddd", "GB": "LLLLdddddddddddddd", "FR": "dddddddddddddddddddddddd"[:23],
+_IBANS = {"DE": "dddddddddddddddddd", "GB": "LLLLdddddddddddddd", "FR": "ddddddddddddddddddddddd",
           "ES": "dddddddddddddddddddd", "NL": "LLLLdddddddddd"}  # fmt: skip
 
 
@@ -206,7 +214,8 @@ def _iban(rng: Random) -> str:
 
 def _ip(rng: Random) -> str:
     if rng.random() < 0.3:
-        return f"2001:db8:{rng.randrange(16**4):x}:{rng.randrange(1, 16**3):x}::{rng.randrange(1, 999):x}"
+        parts = (rng.randrange(1, 16**4), rng.randrange(1, 16**3), rng.randrange(1, 999))
+        return "2001:db8:{:x}:{:x}::{:x}".format(*parts)
     return (
         f"{rng.choice(['203.0.113', '198.51.100', '192.0.2', '192.168.1'])}.{rng.randrange(1, 255)}"
     )

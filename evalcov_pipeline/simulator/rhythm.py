@@ -23,7 +23,7 @@ PEAK = 2.4
 """How much more often an intent comes up at its peak."""
 LAUNCH_WEEK = 4
 """Week (from 0) in which the new features go live."""
-LAUNCHED_SHARE = 0.18
+LAUNCHED_SHARE = 0.2
 """Share of sessions that begin with a new feature, once it is established."""
 SPIKE_WEEK, SPIKE_WEEKDAYS, SPIKE_VOLUME = 5, (3, 4), 3.5
 """The promotion: week (from 0), days of the week, times the ordinary volume."""
@@ -98,9 +98,9 @@ class Calendar:
         weight = intent.weight
         match intent.trend:
             case "growing":
-                weight *= 0.3 + 1.9 * progress
+                weight *= 0.25 + 1.75 * progress
             case "fading":
-                weight *= max(0.03, 1 - progress / 0.5)
+                weight *= min(1.0, max(0.03, (0.6 - progress) / 0.3))
             case "promotion" if self.is_spike(at.date()):
                 weight *= SPIKE_PULL
         daypart = [name for name, (hour, *_) in DAYPARTS.items() if hour <= at.hour][-1]

@@ -133,7 +133,7 @@ class _Session:
             case "regeneration":
                 return turns[-1].query, turns[-1].personal_query
             case "follow_up":
-                text = wording.follow_up(*said)
+                text = wording.follow_up(intent, self.register, rng)
             case "rephrase":
                 text = wording.rephrase(*said)
             case "friction":
@@ -191,7 +191,7 @@ class _Session:
             return replace(
                 turn, failed=True, error=error, finish_reason=None, latency_s=turn.latency_s + 8
             )
-        answer, finish = self._words(intent, turn) if failed else (self._good(intent), "stop")
+        answer, finish = self._bad(intent, turn) if failed else (self._good(intent), "stop")
         answer, personal_answer = confirm(answer, personal, rng)
         return replace(
             turn,
@@ -232,7 +232,7 @@ class _Session:
             )  # fmt: skip
         return text
 
-    def _words(self, intent: Intent, turn: Turn) -> tuple[str, str]:
+    def _bad(self, intent: Intent, turn: Turn) -> tuple[str, str]:
         """A bad answer and its finish reason."""
         rng = self.rng
         if turn.documents == () and turn.retrieves:

@@ -26,8 +26,10 @@ COUNTRIES = (
 )  # fmt: skip
 SLOTS: dict[str, tuple[str, ...]] = {
     "want": (
-        "i want to", "i'd like to", "how do i", "can i", "i need to", "how can i", "is it possible to",
-        "could you help me", "please help me", "i'm trying to", "what do i do to", "i would like to",
+        "i want to", "i'd like to", "how do i", "can i", "i need to", "how can i",
+        "is it possible to",
+        "could you help me", "please help me", "i'm trying to", "what do i do to",
+        "i would like to",
     ),
     "can": ("can you", "could you", "please", "would you", "i need you to", "are you able to"),
     "past": (
@@ -35,8 +37,7 @@ SLOTS: dict[str, tuple[str, ...]] = {
         "{n} days ago", "this morning", "earlier this week", "on {date}", "a while ago",
     ),
     "soon": (
-        "tomorrow", "today", "on {weekday}", "next week", "next {weekday}", "this weekend",
-        "by {weekday}", "on the {nth}", "tonight",
+        "tomorrow", "today", "{weekday}", "next week", "next {weekday}", "this weekend", "tonight",
     ),
     "weekday": (
         "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday",
@@ -50,15 +51,18 @@ SLOTS: dict[str, tuple[str, ...]] = {
         "brother", "boyfriend", "girlfriend", "grandmother", "cousin",
     ),
     "color": (
-        "black", "white", "grey", "dark green", "navy", "beige", "walnut", "red", "light blue", "oak",
+        "black", "white", "grey", "dark green", "navy", "beige", "walnut", "red", "light blue",
+        "oak",
     ),
 }  # fmt: skip
 GREETINGS = (
     "hi", "hello", "hey", "hi there", "good morning", "good evening", "hello team", "hey there",
-    "dear team", "quick question", "excuse me", "sorry to bother you", "hi northlight", "one question",
+    "dear team", "quick question", "excuse me", "sorry to bother you", "hi northlight",
+    "one question",
 )  # fmt: skip
 CLOSINGS = (
-    "thanks", "thank you", "thanks in advance", "please help", "cheers", "many thanks", "any help is "
+    "thanks", "thank you", "thanks in advance", "please help", "cheers", "many thanks",
+    "any help is "
     "appreciated", "please let me know", "can you sort this out?", "please hurry", "it's urgent",
     "best regards", "thanks a lot 🙂", "what should i do?", "please advise", "need this {soon}",
 )  # fmt: skip
@@ -118,7 +122,9 @@ SHORTHAND = {
     "i'm": "im", "don't": "dont", "can't": "cant", "isn't": "isnt", "doesn't": "doesnt",
 }  # fmt: skip
 NEIGHBOURS = {
-    "a": "s", "b": "v", "c": "x", "d": "f", "e": "r", "f": "g", "g": "h", "h": "j", "i": "o", "j": "k",
-    "k": "l", "l": "k", "m": "n", "n": "b", "o": "p", "p": "o", "q": "w", "r": "t", "s": "d", "t": "y",
+    "a": "s", "b": "v", "c": "x", "d": "f", "e": "r", "f": "g", "g": "h", "h": "j", "i": "o",
+    "j": "k",
+    "k": "l", "l": "k", "m": "n", "n": "b", "o": "p", "p": "o", "q": "w", "r": "t", "s": "d",
+    "t": "y",
     "u": "i", "v": "c", "w": "e", "x": "c", "y": "u", "z": "x",
 }  # fmt: skip

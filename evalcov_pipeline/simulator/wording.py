@@ -107,9 +107,9 @@ def ask(intent: Intent, memory: Memory, register: Register, rng: Random) -> str:
     return dress(" ".join(parts), register, rng)
 
 
-def follow_up(intent: Intent, memory: Memory, register: Register, rng: Random) -> str:
+def follow_up(intent: Intent, register: Register, rng: Random) -> str:
     """A message that only makes sense after the one before it."""
-    text = expand(rng.choice(intent.follows), memory, rng)
+    text = expand(rng.choice(intent.follows), Memory(), rng)
     return dress(_stop(text, rng.random() < register.stops), register, rng)
 
 
@@ -150,7 +150,7 @@ def _fill(slot: str, memory: Memory, rng: Random) -> str:
         return f"an {product}" if product[0] in "aeiou" else f"a {product}"
     if slot == "products":
         return _fill("product", memory, rng) + "s"
-    if slot in memory.values and rng.random() < 0.9:
+    if slot in memory.values:
         return memory.values[slot]
     value = _draw(slot, rng)
     if slot in REMEMBERED:

@@ -62,7 +62,8 @@ def record_plan(
         [score["as_of"], score["taxonomy_id"]],
     )
     shares = clusters["production_share"].to_numpy()
-    added = apportion(shares / shares.sum(), budget, start=clusters["eval_cases"].to_numpy())
+    now = clusters["eval_cases"].to_numpy()
+    added = apportion(shares / shares.sum(), budget, start=now) - now
     targets = (
         clusters.with_columns(cases=pl.Series(added))
         .filter(pl.col("cases") > 0)

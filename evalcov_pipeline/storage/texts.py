@@ -45,7 +45,7 @@ def add_texts(con: duckdb.DuckDBPyConnection, texts: pl.DataFrame) -> None:
         .group_by("text_hash")
         .agg(pl.min("text"), pl.min("first_seen_at"))
         .sort("text_hash")
-        .cast(_SCHEMA)
+        .cast(pl.Schema(_SCHEMA))
     )
     con.register("incoming", texts.to_arrow())
     con.execute(

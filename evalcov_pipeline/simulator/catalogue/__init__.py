@@ -3,11 +3,21 @@
 from evalcov_pipeline.simulator.catalogue.devices import DEVICES
 from evalcov_pipeline.simulator.catalogue.money import MONEY
 from evalcov_pipeline.simulator.catalogue.orders import ORDERS
+from evalcov_pipeline.simulator.catalogue.returns import RETURNS
 from evalcov_pipeline.simulator.catalogue.seasons import SEASONS
+from evalcov_pipeline.simulator.catalogue.service import SERVICE
 from evalcov_pipeline.simulator.catalogue.shop import SHOP
 from evalcov_pipeline.simulator.intents import Intent
 
-INTENTS: tuple[Intent, ...] = (*ORDERS, *SHOP, *MONEY, *DEVICES, *SEASONS)
+INTENTS: tuple[Intent, ...] = (
+    *ORDERS,
+    *RETURNS,
+    *SHOP,
+    *SERVICE,
+    *MONEY,
+    *DEVICES,
+    *SEASONS,
+)
 """Every intent."""
 
 BY_NAME: dict[str, Intent] = {intent.name: intent for intent in INTENTS}

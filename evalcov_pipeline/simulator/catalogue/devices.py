@@ -32,7 +32,7 @@ DEVICES = (
     intent(
         "wifi_drop",
         "devices",
-        5.2,
+        7.5,
         asks="""
         my {gadget} keeps losing [wifi|its wifi connection]
         my {gadget} [is|keeps going] offline [since {past}|again|]

@@ -80,7 +80,7 @@ MONEY = (
     intent(
         "instalments",
         "payments",
-        5.2,
+        7.5,
         asks="""
         {want} pay in [instalments|installments|monthly instalments]
         {want} pay for [the {product}|my order] in [instalments|monthly instalments|{n} instalments]
@@ -276,7 +276,7 @@ MONEY = (
     intent(
         "transfer_pending",
         "wallet",
-        1.8,
+        4.5,
         asks="""
         my transfer [of {amount}|to my {relation}|] is [still pending|stuck|not there yet]
         i [sent|transferred] [{amount}|money] to my {relation} {past} and it's still pending
@@ -305,11 +305,11 @@ MONEY = (
         "wallet",
         1.3,
         asks="""
-        {want} [send|transfer] [money|{amount}] to [my {relation}|a friend] from my wallet
-        {want} top up my wallet [with {amount}|]
-        {want} [move|withdraw] [money|{amount}|my balance] from my wallet to my bank account
-        [how do i|can i] [add money|load money] to my wallet [by card|from my bank|]
-        send [money|{amount}] from the wallet to my {relation}
+        {want} [send|transfer] [money|{amount}] to [a friend|another bank|someone]
+        {want} top up my balance [with {amount}|]
+        {want} [move|withdraw] [money|{amount}|my balance] to my bank account
+        [how do i|can i] [add|load] money [to my balance|] [by card|from my bank|]
+        send [money|{amount}] to [a friend|a bank account]
         """,
         answers="""
         Open Wallet, choose Send and enter {amount}. It arrives within minutes for other wallets, one day for banks.

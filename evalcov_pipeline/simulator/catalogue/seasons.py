@@ -7,7 +7,7 @@ SEASONS = (
     intent(
         "garden_preorder",
         "season",
-        7.0,
+        11.0,
         asks="""
         when does the garden furniture [pre-order|i reserved] ship
         {want} pre-order [garden furniture|the garden lounge|the patio set]
@@ -32,7 +32,7 @@ SEASONS = (
     intent(
         "back_to_school",
         "season",
-        5.5,
+        9.0,
         asks="""
         [is there|do you have] a student discount [on {products}|for laptops|]
         how do i [prove|verify] that i'm a student for the discount
@@ -56,7 +56,7 @@ SEASONS = (
     intent(
         "cooling",
         "season",
-        5.0,
+        9.0,
         asks="""
         which [fan|air conditioner] [do you recommend|is best] for [a bedroom|a hot flat|an attic room]
         my [portable air conditioner|air conditioner|fan] [doesn't cool|is too loud|leaks water] in this heat
