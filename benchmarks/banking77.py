@@ -168,11 +168,12 @@ def _trace(key: str, session: str, at: datetime, text: str) -> str:
 
 
 def intent_groups(corpus: Corpus, vectors: np.ndarray, n_groups: int = 10) -> np.ndarray:
-    """Groups of intents by the similarity of their mean vectors."""
-    from sklearn.cluster import AgglomerativeClustering
+    """Groups of intents by the similarity of their mean vectors (spherical k-means)."""
+    from sklearn.cluster import KMeans
 
     means = np.array([vectors[corpus.intents == i].mean(0) for i in range(len(corpus.names))])
-    return AgglomerativeClustering(n_groups, metric="cosine", linkage="average").fit_predict(means)
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    return KMeans(n_groups, n_init=20, random_state=0).fit_predict(means)
 
 
 def suite_distribution(

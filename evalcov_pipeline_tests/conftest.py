@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
+import pytest
 
 for name in [name for name in os.environ if name.startswith(("EVALCOV_", "DAGSTER_"))]:
     del os.environ[name]
@@ -23,6 +25,8 @@ from evalcov_pipeline.settings import (  # noqa: E402
     Settings,
     TaxonomySettings,
 )
+from evalcov_pipeline.storage.ingest import ingest_traces  # noqa: E402
+from evalcov_pipeline.storage.ingest_evals import ingest_evals  # noqa: E402
 
 FIRST_DAY = datetime(2026, 9, 28)
 """A Monday."""
@@ -102,3 +106,58 @@ def quick_settings(home: Path, **sections: Any) -> Settings:
         coverage=CoverageSettings(resamples=199),
         **sections,
     )
+
+
+LAST_WEEK = FIRST_DAY + timedelta(weeks=5)
+"""Start of the sixth week."""
+
+
+@pytest.fixture(autouse=True)
+def own_dagster_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let every home have its own Dagster instance."""
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    yield
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+
+
+def import_rows(settings: Settings, kind: Any, rows: list[dict[str, Any]], name: str) -> None:
+    path = write_jsonl(settings.home.parent / f"{settings.home.name}-in" / f"{name}.jsonl", rows)
+    if kind == "traces":
+        ingest_traces([path], settings)
+    else:
+        ingest_evals(kind, [path], settings)
+
+
+def results(run: str, at: datetime, rate: float = 0.8) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(3)
+    return [
+        {
+            "run_id": run, "case_id": case["case_id"], "passed": bool(rng.random() < rate),
+            "at": at.isoformat() + "Z", "latency_ms": 300.0, "cost_usd": 0.002, "judge_id": "j-1",
+        }
+        for case in cases(60)
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Six weeks of traffic, a proportional suite with results, the last two weeks scored."""
+    from evalcov_pipeline.cli.run import run_weeks
+
+    settings = quick_settings(tmp_path_factory.mktemp("scored") / "home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DAGSTER_HOME", raising=False)
+        import_rows(settings, "traces", turns(), "traffic")
+        import_rows(settings, "evals", cases(60), "suite")
+        import_rows(settings, "results", results("run-1", LAST_WEEK), "results")
+        run_weeks(settings, "weekly_coverage", (LAST_WEEK - timedelta(days=7)).date())
+        run_weeks(settings, "weekly_coverage", LAST_WEEK.date())
+        patch.delenv("DAGSTER_HOME", raising=False)
+    return settings
+
+
+@pytest.fixture
+def copy(scored: Settings, tmp_path: Path) -> Settings:
+    """The scored home, to be changed."""
+    shutil.copytree(scored.home, tmp_path / "home")
+    return scored.model_copy(update={"home": tmp_path / "home"})

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import duckdb
@@ -19,50 +16,22 @@ from evalcov_pipeline.cli.status import read_status
 from evalcov_pipeline.definitions import build_definitions
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.ingest import ingest_traces
-from evalcov_pipeline.storage.ingest_evals import ingest_evals
 from evalcov_pipeline_tests.conftest import (
     FIRST_DAY,
+    LAST_WEEK,
     TOPICS,
     cases,
+    import_rows,
     quick_settings,
+    results,
     turns,
-    write_jsonl,
 )
 
-LAST_WEEK = FIRST_DAY + timedelta(weeks=5)
 CLOCKS = {"created_at", "imported_at", "at", "hash", "previous_hash"}
 COMPARED = (
     "coverage_scores", "cluster_coverage", "text_coverage", "trace_sample", "sample_days", "texts",
     "taxonomies", "clusters", "cluster_assignments", "taxonomy_lineage", "eval_cases",
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def own_dagster_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let every home have its own Dagster instance."""
-    monkeypatch.delenv("DAGSTER_HOME", raising=False)
-    yield
-    monkeypatch.delenv("DAGSTER_HOME", raising=False)
-
-
-def import_rows(settings: Settings, kind: Any, rows: list[dict[str, Any]], name: str) -> None:
-    path = write_jsonl(settings.home.parent / f"{settings.home.name}-in" / f"{name}.jsonl", rows)
-    if kind == "traces":
-        ingest_traces([path], settings)
-    else:
-        ingest_evals(kind, [path], settings)
-
-
-def results(run: str, at: datetime, rate: float = 0.8) -> list[dict[str, Any]]:
-    rng = np.random.default_rng(3)
-    return [
-        {
-            "run_id": run, "case_id": case["case_id"], "passed": bool(rng.random() < rate),
-            "at": at.isoformat() + "Z", "latency_ms": 300.0, "cost_usd": 0.002, "judge_id": "j-1",
-        }
-        for case in cases(60)
-    ]  # fmt: skip
 
 
 def query(settings: Settings, sql: str) -> pl.DataFrame:
@@ -77,28 +46,6 @@ def tables(settings: Settings) -> dict[str, pl.DataFrame]:
         frame = query(settings, f"SELECT * FROM {name} ORDER BY ALL")
         found[name] = frame.drop([c for c in frame.columns if c in CLOCKS])
     return found
-
-
-@pytest.fixture(scope="module")
-def scored(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Six weeks of traffic, a proportional suite with results, the last two weeks scored."""
-    settings = quick_settings(tmp_path_factory.mktemp("scored") / "home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("DAGSTER_HOME", raising=False)
-        import_rows(settings, "traces", turns(), "traffic")
-        import_rows(settings, "evals", cases(60), "suite")
-        import_rows(settings, "results", results("run-1", LAST_WEEK), "results")
-        run_weeks(settings, "weekly_coverage", (LAST_WEEK - timedelta(days=7)).date())
-        run_weeks(settings, "weekly_coverage", LAST_WEEK.date())
-        patch.delenv("DAGSTER_HOME", raising=False)
-    return settings
-
-
-@pytest.fixture
-def copy(scored: Settings, tmp_path: Path) -> Settings:
-    """The scored home, to be changed."""
-    shutil.copytree(scored.home, tmp_path / "home")
-    return scored.model_copy(update={"home": tmp_path / "home"})
 
 
 def test_a_proportional_suite_is_scored_and_not_degraded(scored: Settings) -> None:

@@ -15,6 +15,7 @@ import dagster as dg
 from evalcov_pipeline.cli.progress import say
 from evalcov_pipeline.definitions import build_definitions
 from evalcov_pipeline.defs import step_lines
+from evalcov_pipeline.defs.partitions import now
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.lake import days_pending
 
@@ -28,6 +29,8 @@ concurrency:
     granularity: op
     default_limit: 1
 telemetry:
+  enabled: false
+nux:
   enabled: false
 """
 
@@ -90,8 +93,11 @@ def run_job(
 
 def bring_traces_up_to_date(settings: Settings, on: dg.DagsterInstance) -> int:
     """Compact every day whose imported files changed; how many days that were."""
-    first = settings.first_partition
-    days = sorted(day for day in days_pending(settings.lake) if day >= first)
+    first, last = settings.first_partition, now().date()
+    pending = days_pending(settings.lake)
+    days = [day for day in pending if first <= day <= last]
+    if left_out := len(pending) - len(days):
+        say(f"traces: {left_out} imported days lie before {first} or after today: left out")
     for run in _ranges(days):
         run_job(settings, "daily_traces", on, partitions=[run[0].isoformat(), run[-1].isoformat()])
     return len(days)

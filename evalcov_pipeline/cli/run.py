@@ -51,7 +51,7 @@ def run_weeks(
     from evalcov_pipeline.cli import jobs
     from evalcov_pipeline.cli.progress import say
     from evalcov_pipeline.defs.automation import REFIT
-    from evalcov_pipeline.defs.partitions import week_of
+    from evalcov_pipeline.defs.partitions import now, week_of
     from evalcov_pipeline.storage.lake import traffic_span
 
     with jobs.instance(settings) as instance:
@@ -65,14 +65,15 @@ def run_weeks(
                 where=str(settings.lake),
                 what_to_do="run `evalcov ingest traces FILES` first",
             )
-        last = week_of(as_of or span[1].date())
+        today = now().date()
+        last = week_of(as_of or min(span[1].date(), today))
         first = week_of(since) if since else last
-        if first < settings.first_partition.isoformat() or last < first:
+        if first < settings.first_partition.isoformat() or not first <= last <= week_of(today):
             raise BadInput(
                 what=f"weeks {first} to {last} cannot be scored",
                 where="--as-of, --since",
-                what_to_do=f"choose days from {settings.first_partition} on, --since not after"
-                " --as-of; an earlier start is the setting first_partition",
+                what_to_do=f"choose days from {settings.first_partition} to today, --since not"
+                " after --as-of; an earlier start is the setting first_partition",
             )
         say(f"{job}: week of {last}" if first == last else f"{job}: weeks of {first} to {last}")
         ops = REFIT if job == "monthly_taxonomy" else None

@@ -3,13 +3,13 @@
 import dagster as dg
 import polars as pl
 
-from evalcov_pipeline.core.redaction import Redactor
 from evalcov_pipeline.defs.resources import WarehouseResource
 from evalcov_pipeline.defs.specs import row_count, table_spec
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage import evals
 from evalcov_pipeline.storage.lake import traffic_span
 from evalcov_pipeline.storage.ledger import broken_link
+from evalcov_pipeline.storage.texts import redactor
 
 recorded = [
     table_spec("eval_case_events", group="evals", kinds=("duckdb",)),
@@ -35,7 +35,7 @@ def eval_suite(warehouse: WarehouseResource, settings: dg.ResourceParam[Settings
         cases = evals.derive_suite(
             con,
             oldest_traffic=span[0] if span else None,
-            redact_all=Redactor(settings.redaction).redact_all,
+            redact_all=redactor(settings.redaction),
         )
         runs = evals.summarise_runs(con, settings.evals.complete_share)
     yield dg.MaterializeResult(

@@ -3,12 +3,12 @@
 import dagster as dg
 import polars as pl
 
-from evalcov_pipeline.core.redaction import Redactor
 from evalcov_pipeline.defs.partitions import WEEKLY, WINDOW, as_of, weeks
 from evalcov_pipeline.defs.resources import WarehouseResource
 from evalcov_pipeline.defs.specs import row_count, table_spec
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.sampling import WeekSample, sample_week, write_sample
+from evalcov_pipeline.storage.texts import redactor
 
 _TRACES = dg.AssetDep("traces", partition_mapping=WINDOW)
 
@@ -30,7 +30,7 @@ def sampling(
     settings: dg.ResourceParam[Settings],
 ):
     """Draw whole sessions in strata of day and daypart, cap spikes, redact the texts."""
-    redact_all = Redactor(settings.redaction).redact_all
+    redact_all = redactor(settings.redaction)
     off: dict[str, float] = {}
     for week in weeks(context):
         sample = sample_week(settings, as_of(week), redact_all)

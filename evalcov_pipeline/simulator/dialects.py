@@ -1,3 +1,35 @@
+"""Turns as spans, in OpenInference or in OpenTelemetry GenAI attributes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any, Literal
+
+from evalcov_pipeline.simulator.otlp import (
+    CLIENT,
+    SERVICE,
+    Span,
+    dump,
+    key_values,
+    nanos,
+    span_id,
+)
+from evalcov_pipeline.simulator.traffic import Feedback, Turn
+
+Dialect = Literal["openinference", "genai"]
+_USD_PER_TOKEN = (0.15e-6, 0.6e-6)
+_SYSTEM_PROMPT = "You are Northlight's assistant. Be brief, correct and kind."
+
+
+def spans_of(turn: Turn, dialect: Dialect) -> Iterator[Span]:
+    """All spans of a turn, its late feedback included."""
+    yield from _openinference(turn) if dialect == "openinference" else _genai(turn)
+    for i, feedback in enumerate(f for f in turn.feedback if f.late):
+        yield _late(turn, i, feedback)
+
+
 def _variant(turn: Turn, modulus: int) -> int:
     """A stable pick per turn: services differ in how they fill the same attribute."""
     return int(turn.trace_id[:6], 16) % modulus
@@ -41,7 +73,7 @@ def _steps(turn: Turn) -> Iterator[tuple[str, str, float, float]]:
     yield "llm", "chat", at, turn.latency_s - at - 0.03
 
 
-def _openinference(turn: Turn) -> Iterator[_Span]:
+def _openinference(turn: Turn) -> Iterator[Span]:
     requested, served = _model(turn)
     given, written, cost = _usage(turn)
     root: dict[str, Any] = {
@@ -52,18 +84,19 @@ def _openinference(turn: Turn) -> Iterator[_Span]:
         "session.id": turn.session_id,
         "user.id": turn.user_id,
         "metadata": _metadata(turn),
+        "error.type": turn.error,
         **turn.attributes,
     }
     direct = [f for f in turn.feedback if not f.late]
     for i, feedback in enumerate(direct):
         root |= _annotation(i, feedback)
-    yield _Span(
+    yield Span(
         turn, 0, "assist.turn", 0.0, turn.latency_s, root, parent=None, failed=bool(turn.error)
     )
     for number, (what, name, offset, length) in enumerate(_steps(turn), 1):
         match what:
             case "retrieval":
-                yield _Span(
+                yield Span(
                     turn, number, f"search {name}", offset, length, _openinference_documents(turn)
                 )
             case "tool":
@@ -73,7 +106,7 @@ def _openinference(turn: Turn) -> Iterator[_Span]:
                     "input.value": dump({"user": turn.user_id}),
                     "input.mime_type": "application/json",
                 }
-                yield _Span(turn, number, name, offset, length, attributes)
+                yield Span(turn, number, name, offset, length, attributes)
             case _:
                 llm: dict[str, Any] = {
                     "openinference.span.kind": "LLM",
@@ -85,17 +118,11 @@ def _openinference(turn: Turn) -> Iterator[_Span]:
                     "llm.cost.total": cost,
                     "llm.finish_reason": turn.finish_reason,
                     "llm.prompt_template.version": _prompt_version(turn),
+                    "error.type": turn.error,
                 }
                 if _variant(turn, 4) == 0:
                     llm |= _openinference_messages(turn)
-                if turn.error:
-                    llm["error.type"] = turn.error
-                yield _Span(
-                    turn, number, name, offset, length, llm, _CLIENT, failed=bool(turn.error)
-                )
-    for i, feedback in enumerate(f for f in turn.feedback if f.late):
-        attributes = {"openinference.span.kind": "EVALUATOR", **_annotation(0, feedback)}
-        yield _late(turn, i, attributes)
+                yield Span(turn, number, name, offset, length, llm, CLIENT, failed=bool(turn.error))
 
 
 def _openinference_messages(turn: Turn) -> dict[str, Any]:
@@ -134,17 +161,22 @@ def _annotation(i: int, feedback: Feedback) -> dict[str, Any]:
     }
 
 
-def _late(turn: Turn, i: int, attributes: dict[str, Any]) -> _Span:
+def _late(turn: Turn, i: int, feedback: Feedback) -> Span:
     """Feedback that came later, in a trace of its own, linked to the turn."""
-    trace_id = hashlib.sha256(f"{turn.trace_id}/late/{i}".encode()).hexdigest()[:32]
-    link = span_id(turn.trace_id, 0)
-    later = turn.latency_s + 40 + _variant(turn, 9000)
-    return _Span(
-        turn, 0, "feedback", later, 0.05, attributes, parent=None, link=link, trace_id=trace_id
+    return Span(
+        turn,
+        number=0,
+        name="feedback",
+        offset=turn.latency_s + 40 + _variant(turn, 9000),
+        length=0.05,
+        attributes={"openinference.span.kind": "EVALUATOR", **_annotation(0, feedback)},
+        parent=None,
+        link=span_id(turn.trace_id, 0),
+        trace_id=hashlib.sha256(f"{turn.trace_id}/late/{i}".encode()).hexdigest()[:32],
     )
 
 
-def _genai(turn: Turn) -> Iterator[_Span]:
+def _genai(turn: Turn) -> Iterator[Span]:
     requested, served = _model(turn)
     given, written, cost = _usage(turn)
     structured = _variant(turn, 3) == 0
@@ -156,13 +188,12 @@ def _genai(turn: Turn) -> Iterator[_Span]:
         "gen_ai.conversation.id": turn.session_id,
         "user.id": turn.user_id,
         "metadata": _metadata(turn),
+        "error.type": turn.error,
         **turn.attributes,
         **({} if on_chat else content),
     }
-    if turn.error:
-        root["error.type"] = turn.error
     events = [_evaluation_event(turn, f) for f in turn.feedback if not f.late]
-    yield _Span(
+    yield Span(
         turn, 0, f"invoke_agent {SERVICE}", 0.0, turn.latency_s, root,
         parent=None, failed=bool(turn.error), events=events,
     )  # fmt: skip
@@ -170,14 +201,14 @@ def _genai(turn: Turn) -> Iterator[_Span]:
         match what:
             case "retrieval":
                 attributes = _genai_documents(turn, structured)
-                yield _Span(turn, number, f"retrieval {name}", offset, length, attributes, _CLIENT)
+                yield Span(turn, number, f"retrieval {name}", offset, length, attributes, CLIENT)
             case "tool":
                 attributes = {
                     "gen_ai.operation.name": "execute_tool",
                     "gen_ai.tool.name": name,
                     "gen_ai.tool.type": "function",
                 }
-                yield _Span(turn, number, f"execute_tool {name}", offset, length, attributes)
+                yield Span(turn, number, f"execute_tool {name}", offset, length, attributes)
             case _:
                 chat: dict[str, Any] = {
                     "gen_ai.operation.name": "chat",
@@ -195,19 +226,16 @@ def _genai(turn: Turn) -> Iterator[_Span]:
                     "error.type": turn.error,
                     **(content if on_chat else {}),
                 }
-                yield _Span(
+                yield Span(
                     turn,
                     number,
                     f"chat {requested}",
                     offset,
                     length,
                     chat,
-                    _CLIENT,
+                    CLIENT,
                     failed=bool(turn.error),
                 )
-    for i, feedback in enumerate(f for f in turn.feedback if f.late):
-        attributes = {"openinference.span.kind": "EVALUATOR", **_annotation(0, feedback)}
-        yield _late(turn, i, attributes)
 
 
 def _genai_messages(turn: Turn, structured: bool) -> dict[str, Any]:

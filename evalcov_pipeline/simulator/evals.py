@@ -22,8 +22,8 @@ HOLES = frozenset(
 )  # fmt: skip
 """Intents that nobody thought of, besides those that did not exist yet."""
 FAVOURITES = {
-    "garden_preorder": 3.6, "back_to_school": 3.6, "cooling": 3.6, "password_reset": 2.5,
-    "store_hours": 3.0, "gift_card": 2.5, "product_advice": 2.0, "card_lost": 2.5,
+    "garden_preorder": 4.4, "back_to_school": 4.4, "cooling": 4.4, "password_reset": 3.5,
+    "store_hours": 4.0, "gift_card": 4.0, "product_advice": 2.0, "card_lost": 3.5,
     "refund_status": 0.3, "return_start": 0.5, "order_status": 0.5, "delivery_late": 0.4,
     "device_setup": 0.4, "transfer_send": 0.5,
 }  # fmt: skip

@@ -20,7 +20,7 @@ JUDGED_BESIDES = 260
 """Items that only the judge has seen."""
 WRONG_CATEGORY = "returns"
 """The category in which the judge misreads the rubric."""
-LONG = 130
+LONG = 110
 """Characters from which the judge is lenient."""
 SLIPS = {"anna": 0.04, "ben": 0.07}
 """Chance that a rater errs."""
@@ -105,7 +105,7 @@ def _verdict(turn: Turn, family: str, rng: Random) -> dict[str, Any]:
     if family == WRONG_CATEGORY:
         false_accept, false_reject = 0.75, 0.2
     else:
-        false_accept, false_reject = (0.3, 0.01) if long else (0.06, 0.04)
+        false_accept, false_reject = (0.45, 0.01) if long else (0.06, 0.04)
     passed = rng.random() < false_accept if turn.failed else rng.random() >= false_reject
     at = turn.started_at + timedelta(hours=rng.uniform(1, 20))
     return {

@@ -1,4 +1,4 @@
-"""Turns as OTLP JSON lines, in OpenInference or OpenTelemetry GenAI attributes."""
+"""Spans as OTLP JSON lines."""
 
 from __future__ import annotations
 
@@ -9,21 +9,28 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
 from random import Random
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
-from evalcov_pipeline.simulator.traffic import Feedback, Turn
+from evalcov_pipeline.simulator.traffic import Turn
 
-Dialect = Literal["openinference", "genai"]
 SERVICE = "northlight-assist"
 BATCH = 48
 """Spans in one exported line, at most."""
-_INTERNAL, _CLIENT, _OK, _ERROR = 1, 3, 1, 2
-_USD_PER_TOKEN = (0.15e-6, 0.6e-6)
-_SYSTEM_PROMPT = "You are Northlight's assistant. Be brief, correct and kind."
+INTERNAL, CLIENT = 1, 3
+"""Span kinds."""
+_OK, _ERROR = 1, 2
+
+
+class Resource(NamedTuple):
+    """The process that sends spans."""
+
+    environment: str
+    release: str
+    dialect: str
 
 
 @dataclass
-class _Span:
+class Span:
     """A span before it is written; `offset` and `length` are seconds from the turn's start."""
 
     turn: Turn
@@ -32,7 +39,7 @@ class _Span:
     offset: float
     length: float
     attributes: dict[str, Any]
-    kind: int = _INTERNAL
+    kind: int = INTERNAL
     parent: int | None = 0
     failed: bool = False
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -105,26 +112,22 @@ def any_value(value: Any) -> dict[str, Any]:
             raise TypeError(f"no OTLP value for {type(value).__name__}")
 
 
-def export(turns: Iterable[tuple[Turn, Dialect]], rng: Random) -> Iterator[str]:
+def export(sent: Iterable[tuple[Resource, Span]], rng: Random) -> Iterator[str]:
     """TracesData lines: batches of spans, roughly in the order in which spans end.
 
     Args:
-        turns: turns with the dialect in which each is written.
+        sent: spans and who sends them.
         rng: delays of the exporters.
     """
-    sent: list[tuple[datetime, tuple[str, str, str], _Span]] = []
-    for turn, dialect in turns:
-        spans = _openinference(turn) if dialect == "openinference" else _genai(turn)
-        resource = (turn.environment, turn.release, dialect)
-        for span in spans:
-            delay = rng.uniform(0, 20) if rng.random() > 0.01 else rng.uniform(60, 1800)
-            sent.append((span.ended_at + timedelta(seconds=delay), resource, span))
-    sent.sort(key=lambda item: (item[0], item[2].turn.trace_id, item[2].number))
-    hours = groupby(sent, key=lambda item: item[0].replace(minute=0, second=0, microsecond=0))
-    for _, group in hours:
+    arrivals: list[tuple[datetime, Resource, Span]] = []
+    for resource, span in sent:
+        delay = rng.uniform(0, 20) if rng.random() > 0.01 else rng.uniform(60, 1800)
+        arrivals.append((span.ended_at + timedelta(seconds=delay), resource, span))
+    arrivals.sort(key=lambda item: (item[0], item[2].turn.trace_id, item[2].number))
+    for _, group in groupby(arrivals, key=lambda item: f"{item[0]:%Y-%m-%dT%H}"):
         hour = list(group)
         for resource in sorted({item[1] for item in hour}):
-            spans = [item[2] for item in hour if item[1] == resource]
+            spans = [span for _, sender, span in hour if sender == resource]
             for i in range(0, len(spans), BATCH):
                 yield dump(_traces_data(resource, spans[i : i + BATCH]))
 
@@ -134,14 +137,13 @@ def dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _traces_data(resource: tuple[str, str, str], spans: list[_Span]) -> dict[str, Any]:
-    environment, release, dialect = resource
+def _traces_data(resource: Resource, spans: list[Span]) -> dict[str, Any]:
     attributes = {
         "service.name": SERVICE,
-        "service.version": release,
-        "deployment.environment.name": environment,
+        "service.version": resource.release,
+        "deployment.environment.name": resource.environment,
     }
-    scope = {"name": f"northlight.{dialect}", "version": "0.3.1"}
+    scope = {"name": f"northlight.{resource.dialect}", "version": "0.3.1"}
     return {
         "resourceSpans": [
             {

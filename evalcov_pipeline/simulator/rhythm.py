@@ -23,9 +23,9 @@ PEAK = 2.4
 """How much more often an intent comes up at its peak."""
 LAUNCH_WEEK = 4
 """Week (from 0) in which the new features go live."""
-LAUNCHED_SHARE = 0.2
+LAUNCHED_SHARE = 0.22
 """Share of sessions that begin with a new feature, once it is established."""
-SPIKE_WEEK, SPIKE_WEEKDAYS, SPIKE_VOLUME = 5, (3, 4), 3.5
+SPIKE_WEEK, SPIKE_WEEKDAYS, SPIKE_VOLUME = 5, (3, 4), 3.2
 """The promotion: week (from 0), days of the week, times the ordinary volume."""
 SPIKE_PULL = 16.0
 """How much more often promotional intents come up during the promotion."""
@@ -90,7 +90,7 @@ class Calendar:
         weeks = (at.date() - self.start).days / 7 - LAUNCH_WEEK
         if weeks < 0:
             return 0.0
-        share = LAUNCHED_SHARE * (1 - math.exp(-(((weeks + 0.3) / 1.7) ** 1.5)))
+        share = LAUNCHED_SHARE * (1 - math.exp(-(((weeks + 0.3) / 2.3) ** 1.5)))
         return share / 3 if self.is_spike(at.date()) else share
 
     def _weight(self, intent: Intent, at: datetime) -> float:
@@ -98,7 +98,7 @@ class Calendar:
         weight = intent.weight
         match intent.trend:
             case "growing":
-                weight *= 0.25 + 1.75 * progress
+                weight *= 0.2 + 2.2 * progress
             case "fading":
                 weight *= min(1.0, max(0.03, (0.6 - progress) / 0.3))
             case "promotion" if self.is_spike(at.date()):

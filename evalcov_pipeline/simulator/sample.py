@@ -10,9 +10,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from evalcov_pipeline.simulator.dialects import Dialect, spans_of
 from evalcov_pipeline.simulator.evals import Case, bare, known_bad_results, run_results, write_suite
 from evalcov_pipeline.simulator.labels import label
-from evalcov_pipeline.simulator.otlp import Dialect, dump, export
+from evalcov_pipeline.simulator.otlp import Resource, Span, dump, export
 from evalcov_pipeline.simulator.rhythm import Calendar
 from evalcov_pipeline.simulator.traffic import Turn, release_at, simulate_traffic
 
@@ -122,19 +123,19 @@ def _offline_turn(case: Case, at: datetime, calendar: Calendar, rng: Random) -> 
 def _write_traces(folder: Path, turns: list[Turn], calendar: Calendar, seed: int) -> int:
     """Write a file of spans per week; a week's late feedback stays in its file."""
     switch = round(SWITCH * calendar.weeks)
-    by_week: dict[int, list[tuple[Turn, Dialect]]] = {}
+    by_week: dict[int, list[tuple[Resource, Span]]] = {}
     for turn in turns:
         week = min(calendar.week(turn.started_at.date()), calendar.weeks - 1)
         early = week == switch - 1 and turn.segment["channel"] == "web"
         dialect: Dialect = "genai" if week >= switch or early else "openinference"
-        by_week.setdefault(week, []).append((turn, dialect))
-    spans = 0
-    for week, of_week in sorted(by_week.items()):
-        lines = list(export(of_week, Random(f"{seed}/export/{week}")))
-        spans += sum(line.count('"startTimeUnixNano":') for line in lines)
+        resource = Resource(turn.environment, turn.release, dialect)
+        sent = ((resource, span) for span in spans_of(turn, dialect))
+        by_week.setdefault(week, []).extend(sent)
+    for week, sent_in_week in sorted(by_week.items()):
         monday = calendar.start + timedelta(days=7 * week)
+        lines = export(sent_in_week, Random(f"{seed}/export/{week}"))
         _write_lines(folder / f"week-{monday}.jsonl.gz", lines)
-    return spans
+    return sum(map(len, by_week.values()))
 
 
 def _truth(turn: Turn) -> dict[str, Any]:

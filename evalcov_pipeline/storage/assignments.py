@@ -9,6 +9,7 @@ import duckdb
 import polars as pl
 
 from evalcov_pipeline.core.taxonomy import assign
+from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.storage import taxonomies
 from evalcov_pipeline.storage.texts import week_texts
 from evalcov_pipeline.storage.vectors import VectorCache
@@ -25,7 +26,17 @@ def assign_week(
     """Assign a week's texts that have no assignment under this taxonomy yet; how many there were.
 
     A text's assignment depends on nothing but the taxonomy and the text, so what is there stays.
+
+    Raises:
+        BadInput: the taxonomy belongs to another embedding model.
     """
+    taxonomy = taxonomies.load(folder, taxonomy_id)
+    if taxonomy.embedding_fingerprint != cache.fingerprint:
+        raise BadInput(
+            what=f"taxonomy {taxonomy_id} was fitted with another embedding model",
+            where="setting embedding.model",
+            what_to_do="set the model back, or cluster anew with this one: `evalcov run monthly`",
+        )
     known = frame(
         con, "SELECT text_hash FROM cluster_assignments WHERE taxonomy_id = ?", [taxonomy_id]
     )
@@ -33,7 +44,7 @@ def assign_week(
     if not new:
         return 0
     found = assign(
-        taxonomies.load(folder, taxonomy_id),
+        taxonomy,
         cache.get(new),
         new,
         embedding_fingerprint=cache.fingerprint,

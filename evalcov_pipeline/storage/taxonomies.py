@@ -26,7 +26,8 @@ class Applicable:
 
     Attributes:
         headline: the newest fitted at or before the week's end; the first for older weeks.
-        previous: its predecessor, in a week that ends with a refit: the trend shows its own break.
+        previous: its predecessor, in a week that ends with a refit, so that the trend shows its own
+            break; None also where another embedding model made it.
     """
 
     headline: str
@@ -42,15 +43,17 @@ def applicable(con: duckdb.DuckDBPyConnection, as_of: datetime) -> Applicable | 
     """Which taxonomies score a week, or None before the first fit."""
     row = one_row(
         con,
-        "SELECT taxonomy_id, fitted_at, previous_taxonomy_id FROM taxonomies"
-        " ORDER BY (fitted_at <= $1) DESC,"
+        "SELECT taxonomy_id, fitted_at, (SELECT p.taxonomy_id FROM taxonomies p"
+        " WHERE p.taxonomy_id = t.previous_taxonomy_id"
+        " AND p.embedding_fingerprint = t.embedding_fingerprint) AS previous"
+        " FROM taxonomies t ORDER BY (fitted_at <= $1) DESC,"
         " CASE WHEN fitted_at <= $1 THEN fitted_at END DESC, fitted_at, created_at DESC LIMIT 1",
         [as_of],
     )
     if row is None:
         return None
     refit = row["fitted_at"] == as_of
-    return Applicable(row["taxonomy_id"], row["previous_taxonomy_id"] if refit else None)
+    return Applicable(row["taxonomy_id"], row["previous"] if refit else None)
 
 
 def predecessor(con: duckdb.DuckDBPyConnection, fitted_at: datetime) -> str | None:

@@ -8,10 +8,29 @@ from datetime import datetime
 import duckdb
 import polars as pl
 
+from evalcov_pipeline.core.redaction import Redactor
 from evalcov_pipeline.core.texts import text_hashes
+from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.settings import RedactionSettings
 from evalcov_pipeline.storage.warehouse import Columns, frame
 
 _SCHEMA: Columns = {"text_hash": pl.String, "text": pl.String, "first_seen_at": pl.Datetime("us")}
+
+
+def redactor(settings: RedactionSettings) -> Callable[[Sequence[str]], list[str]]:
+    """What takes personal data out of texts.
+
+    Raises:
+        BadInput: a pattern or a callable of the settings cannot be used.
+    """
+    try:
+        return Redactor(settings).redact_all
+    except ValueError as error:
+        raise BadInput(
+            what=str(error),
+            where="settings redaction.patterns, redaction.function, redaction.default_region",
+            what_to_do="correct them in evalcov.toml",
+        ) from error
 
 
 def redacted(texts: pl.Series, redact_all: Callable[[Sequence[str]], list[str]]) -> pl.DataFrame:

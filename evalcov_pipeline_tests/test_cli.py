@@ -1,0 +1,206 @@
+"""The command line: exit codes, one clear line for a mistake, nothing lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from evalcov_pipeline.cli import BAD_INPUT, CHECK_FAILED, main
+from evalcov_pipeline.settings import Settings, get_settings
+from evalcov_pipeline_tests.conftest import FIRST_DAY, cases, turns, write_jsonl
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home that the command line uses, with quick settings."""
+    use(tmp_path / "home", monkeypatch)
+    return tmp_path / "home"
+
+
+def use(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVALCOV_HOME", str(home))
+    monkeypatch.setenv("EVALCOV_EMBEDDING__MODEL", "hashing")
+    monkeypatch.setenv("EVALCOV_TAXONOMY__METHOD", "kmeans")
+    get_settings.cache_clear()
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command; its exit code and what it printed."""
+
+    def run_command(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err + printed.out
+        code = ended.value.code
+        assert isinstance(code, int)
+        return code, printed.out, printed.err
+
+    return run_command
+
+
+@pytest.fixture(autouse=True)
+def forget_settings() -> object:
+    yield
+    get_settings.cache_clear()
+
+
+def test_help_names_every_command(run: Run) -> None:
+    code, out, _ = run("--help")
+    assert code == 0
+    for name in ("demo", "ingest", "run", "status", "refresh", "export", "publish", "doctor"):
+        assert name in out
+
+
+@pytest.mark.parametrize("name", ["demo", "ingest", "run", "status", "refresh", "export", "doctor"])
+def test_every_command_explains_itself(run: Run, name: str) -> None:
+    code, out, _ = run(name, "--help")
+    assert code == 0
+    assert "Usage: evalcov" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("frobnicate",), "frobnicate"),
+        (("ingest", "traces"), "PATHS"),
+        (("ingest", "traces", "no-such-file.jsonl"), "no-such-file.jsonl"),
+        (("ingest", "traces", "x", "--map", "query_text"), "CANONICAL=SOURCE"),
+        (("run", "hourly"), "hourly"),
+        (("run", "weekly"), "evalcov ingest traces"),
+        (("status",), "evalcov run weekly"),
+        (("refresh",), "evalcov run weekly"),
+        (("export", "evals", "--out", "x"), "evalcov ingest evals"),
+    ],
+)
+def test_a_mistake_is_one_clear_message_and_exit_code_3(
+    home: Path, run: Run, arguments: tuple[str, ...], named: str
+) -> None:
+    code, _, err = run(*arguments)
+    assert code == BAD_INPUT
+    assert named in err
+
+
+def test_a_mistake_in_the_settings_is_named(
+    home: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVALCOV_COVERAGE__THRESHOLD", "2")
+    code, _, err = run("status")
+    assert code == BAD_INPUT
+    assert "coverage.threshold" in err
+
+
+def test_a_model_that_is_nowhere_is_one_clear_message(
+    home: Path, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run("ingest", "traces", str(write_jsonl(tmp_path / "t.jsonl", turns(weeks=1))))
+    monkeypatch.setenv("EVALCOV_EMBEDDING__MODEL", str(tmp_path / "no-model"))
+    get_settings.cache_clear()
+    code, _, err = run("run")
+    assert code == BAD_INPUT
+    assert "embedding.model" in err
+
+
+def test_rejected_rows_are_quarantined_and_strict_says_no(
+    home: Path, run: Run, tmp_path: Path
+) -> None:
+    path = write_jsonl(tmp_path / "suite.jsonl", [*cases(3), {"case_id": "no-input"}])
+    code, out, _ = run("ingest", "evals", str(path))
+    assert code == 0
+    assert "3 accepted, 0 duplicate, 1 rejected" in out
+    (quarantined,) = (home / "quarantine").glob("*.jsonl")
+    reject = json.loads(quarantined.read_text())
+    assert (reject["line"], reject["reason"]) == (4, "input is missing")
+    code, out, _ = run("ingest", "evals", str(path), "--strict")
+    assert code == CHECK_FAILED
+    assert "0 accepted, 3 duplicate, 1 rejected" in out
+
+
+def test_the_week_after_this_one_cannot_be_scored(home: Path, run: Run, tmp_path: Path) -> None:
+    run("ingest", "traces", str(write_jsonl(tmp_path / "t.jsonl", turns(weeks=1))))
+    code, _, err = run("run", "--as-of", "2101-01-01")
+    assert code == BAD_INPUT
+    assert "--as-of" in err
+
+
+def test_the_demo_refuses_a_home_with_other_traffic(home: Path, run: Run, tmp_path: Path) -> None:
+    run("ingest", "traces", str(write_jsonl(tmp_path / "t.jsonl", turns(weeks=1))))
+    code, _, err = run("demo")
+    assert code == BAD_INPUT
+    assert "not the demo's" in err
+
+
+def test_imports_refuse_a_demo_home_unless_told_to_replace_it(
+    home: Path, run: Run, tmp_path: Path
+) -> None:
+    home.mkdir()
+    (home / ".demo").touch()
+    path = str(write_jsonl(tmp_path / "t.jsonl", turns(weeks=1)))
+    code, _, err = run("ingest", "traces", path)
+    assert code == BAD_INPUT
+    assert "--replace-demo" in err
+    assert run("ingest", "traces", path, "--replace-demo")[0] == 0
+    assert not (home / ".demo").exists()
+
+
+@pytest.mark.parametrize("extension", ["jsonl", "csv"])
+def test_an_exported_suite_imports_as_the_same_suite(
+    copy: Settings, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, extension: str
+) -> None:
+    use(copy.home, monkeypatch)
+    code, out, _ = run("export", "evals", "--format", extension, "--out", str(tmp_path / "suite"))
+    assert code == 0
+    assert "60 cases" in out
+    use(tmp_path / "other", monkeypatch)
+    _, out, _ = run("ingest", "evals", str(tmp_path / f"suite.{extension}"))
+    assert "60 accepted, 0 duplicate, 0 rejected" in out
+    texts = []
+    for home in (copy.home, tmp_path / "other"):
+        with duckdb.connect(home / "warehouse.duckdb", read_only=True) as con:
+            texts.append(
+                con.execute(
+                    "SELECT case_id, payload->>'input', payload->>'category'"
+                    " FROM eval_case_events ORDER BY case_id"
+                ).fetchall()
+            )
+    assert texts[0] == texts[1]
+
+
+def test_status_prints_words_for_people_and_json_for_scripts(
+    scored: Settings, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(scored.home, monkeypatch)
+    code, out, _ = run("status")
+    assert code == 0
+    assert "divergence" in out
+    assert "Next:" in out
+    status = json.loads(run("status", "--json")[1])
+    assert set(status) == {"score", "gaps", "next"}
+    assert status["score"]["as_of"] == (FIRST_DAY + timedelta(weeks=6)).isoformat()
+
+
+def test_doctor_finds_a_tampered_ledger(
+    copy: Settings, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(copy.home, monkeypatch)
+    assert run("doctor")[0] == 0
+    with duckdb.connect(copy.warehouse) as con:
+        con.execute("UPDATE eval_case_events SET actor = 'eve' WHERE event_id = 7")
+    code, out, _ = run("doctor")
+    assert code == CHECK_FAILED
+    assert "event 7" in out
+
+
+def test_refresh_prints_its_plan(copy: Settings, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(copy.home, monkeypatch)
+    code, out, _ = run("refresh", "--budget", "9")
+    assert code == 0
+    assert "9 cases" in out
