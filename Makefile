@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-export NUMBA_CACHE_DIR ?= $(abspath $(VENV))/numba_cache
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test ui lint clean

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -109,6 +112,7 @@ def fit_taxonomy(
         progress(f"taxonomy {name} was fitted from the same texts before: kept")
         return Fit(name, None, None)
 
+    _keep_compiled_code()
     hashes = texts["text_hash"].to_list()
     weights = texts["weight"].to_numpy()
     vectors = cache.get(hashes)
@@ -175,6 +179,12 @@ def fit_taxonomy(
         insert(con, "clusters", clusters)
         insert(con, "taxonomy_lineage", links)
     return Fit(name, discovery, lineage)
+
+
+def _keep_compiled_code() -> None:
+    """Let numba keep what UMAP compiles: half a minute at the first fit, seconds at later ones."""
+    if os.access(sys.prefix, os.W_OK):
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(sys.prefix) / "numba_cache"))
 
 
 def _parameters(settings: Settings, discovery: Discovery) -> dict[str, object]:
