@@ -106,7 +106,7 @@ FAMILY_CONTEXTS: dict[str, tuple[str, ...]] = {
     "account": ("i got a new phone {past}", "i haven't logged in since {month}"),
     "wallet": ("i got the wallet card in {month}", "there should be {amount} on it"),
     "devices": ("i bought the {gadget} in {month}", "it hangs in the hallway, model {model}"),
-    "season": ("we finally have a balcony", "the term starts soon"),
+    "season": ("what a summer", "it has been {n} days above thirty degrees"),
     "trade_in": ("it's a {model}, bought in {month}", "i saw the swap banner in the app"),
     "family": ("there are {n} of us", "my {relation} is sixteen"),
 }

@@ -5,51 +5,56 @@ from evalcov_pipeline.simulator.intents import intent
 
 SEASONS = (
     intent(
-        "garden_preorder",
+        "pool_care",
         "season",
         11.0,
         asks="""
-        when does the garden furniture [pre-order|i reserved] ship
-        {want} pre-order [garden furniture|the garden lounge|the patio set]
-        is the [patio set|garden lounge|garden furniture] still available [this summer|for pre-order]
-        how do i protect the [garden furniture|patio set] [from rain|over winter]
-        my pre-order of the [patio set|garden bench|garden lounge] [is late|has no date]
-        garden furniture [pre-order|delivery]
+        how much chlorine do i put in [my|the] [inflatable|garden|] pool
+        [my|the] pool water is [green|cloudy|full of algae]
+        the pool water [turned green|got cloudy] [after the rain|{past}|in this heat], what helps
+        how often do i [change|clean] the [pool filter|filter of the pool pump]
+        the pump of my [inflatable|garden|] pool [is loud|leaks|doesn't suck in water]
+        how do i [close|empty|store] the pool [for the winter|at the end of summer|]
+        there's a [hole|leak] in my inflatable pool, how do i patch it
+        is it safe to swim after adding chlorine [tablets|]
+        pool [chlorine|algae|filter|water cloudy]
         """,
         answers="""
-        The garden pre-orders ship in the last week of the month, by region.
-        The patio set can stay outside until the first frost. A cover costs {amount}.
+        One chlorine tablet per five cubic metres a week is enough; swim after two hours.
+        Green water means algae: shock the pool in the evening and let the pump run all night.
         """,
         follows="""
-        and the [cushions|cover|table]
-        can i cancel the pre-order
+        and for a [smaller|bigger] pool
+        how long does the water stay clean
         """,
-        tools="search_products check_stock",
-        topic="garden",
+        topic="pool",
         trend="fading",
         difficulty=0.1,
     ),
     intent(
-        "back_to_school",
+        "festival_raffle",
         "season",
         9.0,
         asks="""
-        [is there|do you have] a student discount [on {products}|for laptops|]
-        how do i [prove|verify] that i'm a student for the discount
-        my student discount [was refused|isn't applied|expired]
-        student discount [laptop|desk|{product}|]
-        does the back to school student bundle include [a bag|the desk lamp|headphones]
+        how do i enter the [summer|] festival [ticket|] raffle
+        when are the [winners|winning names] of the festival raffle drawn
+        did i win [the festival tickets|in the festival raffle|in the summer raffle]
+        can i [give|pass on] my festival tickets to my {relation}
+        which bands play at the [summer|northlight|] festival
+        are [children|dogs] allowed at the [summer|northlight|] festival
+        is there camping at the [summer|northlight|] festival
+        my [raffle|festival raffle] entry [shows an error|isn't confirmed]
+        festival [raffle|tickets|camping|line-up]
         """,
         answers="""
-        Students get 10 % with a school mail address; verification takes a minute.
-        The back-to-school bundle holds the desk lamp, the chair and a backpack for {amount}.
+        We draw the festival tickets every Friday and write to the winners the same day.
+        The tickets carry your name, but you can pass them on once in the app.
         """,
         follows="""
-        and for [teachers|parents]
-        until when does it run
+        and for two people
+        until when can i enter
         """,
-        tools="get_promotion",
-        topic="promotions",
+        topic="festival",
         trend="fading",
         difficulty=0.1,
     ),
@@ -58,24 +63,23 @@ SEASONS = (
         "season",
         9.0,
         asks="""
-        which [fan|air conditioner] [do you recommend|is best] for [a bedroom|a hot flat|an attic room]
-        my [portable air conditioner|air conditioner|fan] [doesn't cool|is too loud|leaks water] in this heat
-        when are [fans|air conditioners] back in stock, it's too hot
-        how do i [clean|drain|install] my [portable|] air conditioner
-        is [the tower fan|the air conditioner] [loud at night|good in a heatwave]
-        how much power does the [fan|air conditioner] use
-        {want} buy [a fan|an air conditioner] before the heatwave
-        [fan|air conditioner] [in stock|hose|heatwave delivery]
+        my [portable air conditioner|air conditioner|tower fan] [doesn't cool the room|is too loud at night]
+        water is [leaking|dripping] from the [portable|] air conditioner
+        how do i [drain|clean|descale] my [portable|] air conditioner
+        which [air conditioner|fan] cools [a bedroom|an attic|a hot flat] [in a heatwave|at night|]
+        how many [btu|watts] does an air conditioner need for {n}0 square metres
+        how do i seal the window for the air conditioner hose
+        the air conditioner [smells|blows warm air|switches off in this heat]
+        [air conditioner|tower fan] [for a hot bedroom|hose|too loud|heatwave]
         """,
         answers="""
         For a bedroom of 15 square metres the tower fan is enough; it runs at 38 dB at night.
-        Empty the tank of the air conditioner every two days in this heat, and clean its filter once a week.
+        Empty the tank of the air conditioner every two days in this heat, and clean its filter.
         """,
         follows="""
         and for [a bigger room|the night]
         does it come with [a hose|a remote]
         """,
-        tools="search_products check_stock",
         topic="cooling",
         trend="fading",
         difficulty=0.1,
