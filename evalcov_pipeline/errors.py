@@ -1,6 +1,10 @@
-"""The one exception for a user's mistake."""
+"""What the command line answers with one line instead of a traceback."""
 
 from __future__ import annotations
+
+
+class CheckFailed(Exception):
+    """A check on the data said no; the CLI prints it as one line and exits with code 1."""
 
 
 class BadInput(Exception):

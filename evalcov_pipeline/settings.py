@@ -107,8 +107,6 @@ class CoverageSettings(Section):
     """The sensor re-arms below `threshold - rearm_margin`."""
     liability_share: Share = Field(0.15, gt=0, lt=1)
     """Traffic share from which a cluster without a case is a liability."""
-    edge_share: Share = Field(0.005, gt=0, lt=1)
-    """Clusters below this production share are pooled as edge cases."""
     stale_days: int = Field(90, ge=1)
     resamples: int = Field(999, ge=99)
     seed: int = 7
@@ -149,7 +147,7 @@ class Settings(BaseSettings):
     home: Path = Path("data")
     timezone: str = "UTC"
     """IANA zone in which strata see days and dayparts; instants stay in UTC."""
-    first_partition: date = date(2026, 1, 5)
+    first_partition: date = date(2024, 1, 1)
     """First day of traffic that the partitions know."""
     lock_timeout_s: float = Field(120.0, gt=0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -13,6 +14,8 @@ from evalcov_pipeline.definitions import defs
 from evalcov_pipeline.defs import automation
 from evalcov_pipeline.defs.automation import MAX_ATTEMPTS, Watch, coverage_degraded
 from evalcov_pipeline.settings import Settings
+from evalcov_pipeline.storage.ingest import ingest_traces
+from evalcov_pipeline_tests.conftest import write_jsonl
 
 SETTINGS = Settings()
 
@@ -151,10 +154,37 @@ def test_a_liability_alone_is_degraded_and_requests(sensor: Sensor) -> None:
     ],
 )
 def test_schedules_request_the_period_that_ended(
-    schedule: dg.ScheduleDefinition, at: datetime, partition: str
+    tmp_path: Path, schedule: dg.ScheduleDefinition, at: datetime, partition: str
 ) -> None:
     context = dg.build_schedule_context(
-        scheduled_execution_time=at, repository_def=defs.get_repository_def()
+        scheduled_execution_time=at,
+        repository_def=defs.get_repository_def(),
+        resources={"settings": Settings(home=tmp_path)},
     )
     tick = schedule.evaluate_tick(context)
     assert [request.partition_key for request in tick.run_requests or []] == [partition]
+
+
+def test_the_nightly_schedule_also_takes_days_that_late_files_changed(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    late = {"query_text": "hello", "started_at": "2026-11-12T09:00:00Z", "trace_id": "t"}
+    ingest_traces([write_jsonl(tmp_path / "late.jsonl", [late])], settings)
+    context = dg.build_schedule_context(
+        scheduled_execution_time=datetime(2026, 11, 20, 1, 30),
+        repository_def=defs.get_repository_def(),
+        resources={"settings": settings},
+    )
+    tick = automation.daily_traces_schedule.evaluate_tick(context)
+    requested = [request.partition_key for request in tick.run_requests or []]
+    assert requested == ["2026-11-12", "2026-11-19"]
+
+
+def test_a_week_that_degrades_recovers_and_degrades_again_requests_under_a_new_key(
+    sensor: Sensor,
+) -> None:
+    sensor.score(5, degraded=True)
+    sensor.finish(sensor.tick()[0], dg.DagsterRunStatus.SUCCESS)
+    sensor.score(5, degraded=False)
+    assert sensor.tick() == []
+    sensor.score(5, degraded=True)
+    assert [r.run_key for r in sensor.tick()] == ["2026-10-05T00:00:00:20261005-abc:2"]

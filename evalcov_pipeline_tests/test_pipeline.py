@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import shutil
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -14,8 +15,11 @@ import pytest
 from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.cli.status import read_status
 from evalcov_pipeline.definitions import build_definitions
-from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.errors import BadInput, CheckFailed
 from evalcov_pipeline.settings import Settings
+from evalcov_pipeline.storage import taxonomies
+from evalcov_pipeline.storage.refresh import record_plan
+from evalcov_pipeline.storage.warehouse import Warehouse
 from evalcov_pipeline_tests.conftest import (
     FIRST_DAY,
     LAST_WEEK,
@@ -79,6 +83,25 @@ def test_weights_shares_and_contributions_add_up(scored: Settings) -> None:
     assert np.allclose(sums.select("off", "n").to_numpy(), 0)
 
 
+def forget_scores(settings: Settings) -> None:
+    """Delete what the weekly runs wrote, so that a run has to write it anew."""
+    with Warehouse(settings.warehouse).writer() as con:
+        for table in (
+            "trace_sample", "sample_days", "texts", "cluster_assignments", "coverage_scores",
+            "cluster_coverage", "text_coverage", "eval_cases", "eval_case_versions", "eval_runs",
+        ):  # fmt: skip
+            con.execute(f"DELETE FROM {table}")
+
+
+def test_weeks_scored_anew_have_the_numbers_that_they_had(scored: Settings, copy: Settings) -> None:
+    forget_scores(copy)
+    for week in (LAST_WEEK - timedelta(days=7), LAST_WEEK):
+        run_weeks(copy, "weekly_coverage", week.date())
+    after = tables(copy)
+    for name, before in tables(scored).items():
+        assert after[name].equals(before), name
+
+
 def test_running_a_week_again_changes_nothing(scored: Settings, copy: Settings) -> None:
     run_weeks(copy, "weekly_coverage", LAST_WEEK.date())
     after = tables(copy)
@@ -122,8 +145,11 @@ def test_a_refit_keeps_old_numbers_and_shows_its_own_break(
 
 
 def test_weeks_of_one_run_equal_weeks_run_one_by_one(scored: Settings, copy: Settings) -> None:
+    forget_scores(copy)
     run_weeks(copy, "weekly_coverage", LAST_WEEK.date(), (LAST_WEEK - timedelta(days=7)).date())
-    assert tables(copy)["coverage_scores"].equals(tables(scored)["coverage_scores"])
+    after = tables(copy)
+    for name, before in tables(scored).items():
+        assert after[name].equals(before), name
 
 
 def test_a_suite_for_other_topics_is_degraded_and_the_sensor_s_refresh_covers_the_gaps(
@@ -162,10 +188,62 @@ def test_a_suite_for_other_topics_is_degraded_and_the_sensor_s_refresh_covers_th
     assert targets["cases"].sum() == home.refresh.budget
 
 
-def test_a_week_without_traffic_has_no_score(copy: Settings) -> None:
-    before = FIRST_DAY - timedelta(weeks=3)
-    run_weeks(copy, "weekly_coverage", before.date())
-    assert query(copy, f"SELECT * FROM coverage_scores WHERE as_of < '{FIRST_DAY}'").is_empty()
+def test_a_week_without_traffic_has_no_score_though_its_window_has(tmp_path: Path) -> None:
+    settings = quick_settings(tmp_path / "home")
+    import_rows(settings, "traces", turns(weeks=2), "traffic")
+    import_rows(settings, "evals", cases(20), "suite")
+    quiet = FIRST_DAY + timedelta(weeks=2)
+    run_weeks(settings, "weekly_coverage", quiet.date(), FIRST_DAY.date())
+    scored = query(settings, "SELECT as_of FROM coverage_scores ORDER BY as_of")["as_of"]
+    assert scored.to_list() == [FIRST_DAY + timedelta(weeks=1), quiet]
+    with pytest.raises(BadInput, match="no production traffic"):
+        read_status(settings, quiet + timedelta(weeks=1))
+
+
+def test_a_failed_blocking_check_stops_the_run_before_anything_is_published(
+    copy: Settings,
+) -> None:
+    published = copy.published.read_bytes()
+    with Warehouse(copy.warehouse).writer() as con:
+        con.execute("UPDATE eval_case_events SET actor = 'eve' WHERE event_id = 3")
+    with pytest.raises(CheckFailed, match="ledger_is_intact"):
+        run_weeks(copy, "weekly_coverage", LAST_WEEK.date())
+    assert copy.published.read_bytes() == published
+
+
+def test_a_fit_with_earlier_settings_becomes_the_headline_again(copy: Settings) -> None:
+    def clusters(most: int) -> int:
+        rules = copy.taxonomy.model_copy(update={"max_clusters": most})
+        settings = copy.model_copy(update={"taxonomy": rules})
+        run_weeks(settings, "monthly_taxonomy", LAST_WEEK.date())
+        found: int = read_status(settings)["score"]["n_clusters"]
+        return found
+
+    first = clusters(20)
+    assert clusters(6) != first
+    assert clusters(20) == first
+    assert query(copy, "SELECT count(*) FROM taxonomies").item() == 3
+
+
+def test_a_taxonomy_whose_files_are_lost_is_fitted_again(copy: Settings) -> None:
+    run_weeks(copy, "monthly_taxonomy", LAST_WEEK.date())
+    before = read_status(copy)["score"]
+    shutil.rmtree(copy.taxonomies / before["taxonomy_id"])
+    taxonomies.load.cache_clear()
+    run_weeks(copy, "monthly_taxonomy", LAST_WEEK.date())
+    assert read_status(copy)["score"] == before
+
+
+def test_the_same_refresh_is_planned_once_and_another_budget_anew(copy: Settings) -> None:
+    def plan(budget: int) -> str:
+        with Warehouse(copy.warehouse).writer() as con:
+            made = record_plan(con, trigger="manual", budget=budget, created_at=datetime.now())
+        name: str = made["plan_id"]
+        return name
+
+    first, second = plan(5), plan(9)
+    assert plan(5) == first
+    assert first != second
 
 
 def test_traffic_without_a_suite_has_clusters_but_no_divergence(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import click
 from pydantic import ValidationError
 
-from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.errors import BadInput, CheckFailed
 
 CHECK_FAILED = 1
 BAD_INPUT = 3
@@ -68,7 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = BAD_INPUT
     except click.Abort:
         click.echo("interrupted", err=True)
-        code = 130
+        code = BAD_INPUT
+    except CheckFailed as error:
+        click.echo(f"evalcov: {error}", err=True)
+        code = CHECK_FAILED
     except BadInput as error:
         click.echo(f"evalcov: {error}", err=True)
         code = BAD_INPUT

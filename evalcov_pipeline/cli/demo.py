@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from evalcov_pipeline.cli.ingest import DEMO_MARK, Kind, ingest_files
-from evalcov_pipeline.cli.progress import say
 from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.cli.status import print_status
 from evalcov_pipeline.errors import BadInput
@@ -35,7 +34,7 @@ def command() -> None:
 
 
 def _prepare(settings: Settings) -> None:
-    """Refuse a home with other traffic, mark an empty one."""
+    """Refuse a home with other data, mark an empty one."""
     if not SAMPLE.exists():
         raise BadInput(
             what="the sample is not there",
@@ -43,9 +42,10 @@ def _prepare(settings: Settings) -> None:
             what_to_do="run the demo from a clone of the repository",
         )
     mark = settings.home / DEMO_MARK
-    if not mark.exists() and (settings.lake / "staging").exists():
+    theirs = settings.warehouse.exists() or (settings.lake / "staging").exists()
+    if theirs and not mark.exists():
         raise BadInput(
-            what="this home holds traffic that is not the demo's",
+            what="this home holds data that is not the demo's",
             where=str(settings.home),
             what_to_do="choose another home: EVALCOV_HOME=/tmp/demo evalcov demo",
         )
@@ -72,4 +72,3 @@ def run_sample(settings: Settings) -> None:
     run_weeks(settings, "monthly_taxonomy", fifth.date())
     run_weeks(settings, "weekly_coverage", (last - timedelta(weeks=1)).date(), first.date())
     run_weeks(settings, "monthly_taxonomy", last.date())
-    say("done")

@@ -18,7 +18,10 @@ from evalcov_pipeline.storage.ingest_evals import ingest_evals
 
 Kind = Literal["traces", "evals", "results"]
 DEMO_MARK = ".demo"
-_DEMO_DATA = ("lake", "taxonomies", "quarantine", "warehouse.duckdb", "published.duckdb", DEMO_MARK)
+_DEMO_DATA = (
+    "lake", "taxonomies", "quarantine", "warehouse.duckdb", "published.duckdb", "dagster",
+    DEMO_MARK,
+)  # fmt: skip
 
 
 @click.command("ingest")

@@ -16,6 +16,7 @@ from evalcov_pipeline.cli.progress import say
 from evalcov_pipeline.definitions import build_definitions
 from evalcov_pipeline.defs import step_lines
 from evalcov_pipeline.defs.partitions import now
+from evalcov_pipeline.errors import CheckFailed
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.lake import days_pending
 
@@ -62,7 +63,7 @@ def run_job(
     *,
     partitions: Sequence[str] = (),
     ops: dict[str, Any] | None = None,
-) -> None:
+) -> dg.ExecuteInProcessResult:
     """Run one job to its end, with a line per step.
 
     Args:
@@ -73,6 +74,7 @@ def run_job(
         ops: configuration by op.
 
     Raises:
+        CheckFailed: a blocking check said no.
         Exception: whatever a step raised.
     """
     job = build_definitions(settings).resolve_job_def(name)
@@ -80,15 +82,22 @@ def run_job(
     config: dict[str, Any] = {"loggers": {step_lines.NAME: {}}}
     if ops:
         config["ops"] = ops
-    result = job.execute_in_process(
-        instance=on,
-        run_config=config,
-        tags=tags if len(set(partitions)) > 1 else None,
-        partition_key=partitions[0] if len(set(partitions)) == 1 else None,
-    )
+    try:
+        result = job.execute_in_process(
+            instance=on,
+            run_config=config,
+            tags=tags if len(set(partitions)) > 1 else None,
+            partition_key=partitions[0] if len(set(partitions)) == 1 else None,
+        )
+    except dg.DagsterError as error:
+        if type(error).__name__ != "DagsterAssetCheckFailedError":
+            raise
+        said = " ".join(str(error).split())
+        raise CheckFailed(f"{name} stopped and published nothing: {said}") from error
     failed = [check for check in result.get_asset_check_evaluations() if not check.passed]
     for check in failed:
         say(f"  check {check.asset_key.to_user_string()}.{check.check_name}: no")
+    return result
 
 
 def bring_traces_up_to_date(settings: Settings, on: dg.DagsterInstance) -> int:
@@ -97,7 +106,10 @@ def bring_traces_up_to_date(settings: Settings, on: dg.DagsterInstance) -> int:
     pending = days_pending(settings.lake)
     days = [day for day in pending if first <= day <= last]
     if left_out := len(pending) - len(days):
-        say(f"traces: {left_out} imported days lie before {first} or after today: left out")
+        say(
+            f"traces: {left_out} imported days lie before {first} (setting first_partition) or"
+            " after today, and are left out"
+        )
     for run in _ranges(days):
         run_job(settings, "daily_traces", on, partitions=[run[0].isoformat(), run[-1].isoformat()])
     return len(days)

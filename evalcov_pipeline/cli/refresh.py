@@ -16,13 +16,17 @@ def command(budget: int | None) -> None:
     from evalcov_pipeline.storage.warehouse import Warehouse, one_row
 
     settings = get_settings()
-    config = {"trigger": "manual", "budget": budget or settings.refresh.budget}
+    config = {"trigger": "manual", "budget": budget}
     with jobs.instance(settings) as instance:
-        jobs.run_job(settings, "refresh", instance, ops={"refresh_plans": {"config": config}})
+        result = jobs.run_job(
+            settings, "refresh", instance, ops={"refresh_plans": {"config": config}}
+        )
+    (written,) = result.asset_materializations_for_node("refresh_plans")
     with Warehouse(settings.warehouse, settings.lock_timeout_s).reader() as con:
-        plan = one_row(con, "SELECT * FROM refresh_plans ORDER BY created_at DESC LIMIT 1")
-    if plan is None:
-        return
+        plan = one_row(
+            con, "SELECT * FROM refresh_plans WHERE plan_id = ?", [written.metadata["plan"].value]
+        )
+    assert plan is not None
     click.echo(f"plan {plan['plan_id']}: {plan['budget']} cases, because: {plan['reason']}")
     for target in orjson.loads(plan["targets"]):
         click.echo(f"  {target['cases']:4d}  {target['status']:<16} {target['label']}")

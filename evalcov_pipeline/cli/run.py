@@ -34,16 +34,19 @@ def command(what: str, as_of: datetime | None, since: datetime | None) -> None:
     The first weekly run fits a taxonomy. Runs appear in Dagster's UI like scheduled ones.
     """
     settings = get_settings()
-    run_weeks(
+    scored = run_weeks(
         settings, JOBS[what], as_of.date() if as_of else None, since.date() if since else None
     )
-    print_status(settings)
+    print_status(settings, as_of=scored)
 
 
 def run_weeks(
     settings: Settings, job: str, as_of: date | None = None, since: date | None = None
-) -> None:
+) -> datetime:
     """Bring traces up to date, then run a weekly job for one week or for several in one run.
+
+    Returns:
+        The instant that the last week was scored at.
 
     Raises:
         BadInput: no traffic was imported, or the week lies before the first partition.
@@ -51,6 +54,7 @@ def run_weeks(
     from evalcov_pipeline.cli import jobs
     from evalcov_pipeline.cli.progress import say
     from evalcov_pipeline.defs.automation import REFIT
+    from evalcov_pipeline.defs.partitions import as_of as partition_end
     from evalcov_pipeline.defs.partitions import now, week_of
     from evalcov_pipeline.storage.lake import traffic_span
 
@@ -61,9 +65,10 @@ def run_weeks(
         span = traffic_span(settings.lake)
         if span is None:
             raise BadInput(
-                what="no production traffic was imported",
+                what=f"no production traffic from {settings.first_partition} on was imported",
                 where=str(settings.lake),
-                what_to_do="run `evalcov ingest traces FILES` first",
+                what_to_do="run `evalcov ingest traces FILES` first; for older traffic set"
+                " first_partition to a Monday before it",
             )
         today = now().date()
         last = week_of(as_of or min(span[1].date(), today))
@@ -78,3 +83,4 @@ def run_weeks(
         say(f"{job}: week of {last}" if first == last else f"{job}: weeks of {first} to {last}")
         ops = REFIT if job == "monthly_taxonomy" else None
         jobs.run_job(settings, job, instance, partitions=[first, last], ops=ops)
+    return partition_end(last)

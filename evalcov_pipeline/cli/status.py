@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import click
@@ -22,13 +23,15 @@ def command(as_json: bool) -> None:
     print_status(get_settings(), as_json=as_json)
 
 
-def print_status(settings: Settings, *, as_json: bool = False) -> None:
-    """Print the newest headline score.
+def print_status(
+    settings: Settings, *, as_json: bool = False, as_of: datetime | None = None
+) -> None:
+    """Print the newest headline score, or that of one week.
 
     Raises:
         BadInput: nothing was published, or no score was written yet.
     """
-    status = read_status(settings)
+    status = read_status(settings, as_of)
     if as_json:
         click.echo(orjson.dumps(status, option=orjson.OPT_INDENT_2).decode())
         return
@@ -45,8 +48,8 @@ def print_status(settings: Settings, *, as_json: bool = False) -> None:
     click.echo(f"Next: {status['next']}")
 
 
-def read_status(settings: Settings) -> dict[str, Any]:
-    """The newest headline score, its largest gaps and what to do next."""
+def read_status(settings: Settings, as_of: datetime | None = None) -> dict[str, Any]:
+    """The newest headline score or that of one week, its largest gaps and what to do next."""
     import duckdb
 
     from evalcov_pipeline.storage.warehouse import frame, one_row
@@ -59,13 +62,18 @@ def read_status(settings: Settings) -> dict[str, Any]:
         )
     with duckdb.connect(settings.published, read_only=True) as con:
         score = one_row(
-            con, "SELECT * FROM coverage_scores WHERE headline ORDER BY as_of DESC LIMIT 1"
+            con,
+            "SELECT * FROM coverage_scores WHERE headline AND ($1 IS NULL OR as_of = $1)"
+            " ORDER BY as_of DESC LIMIT 1",
+            [as_of],
         )
         if score is None:
             raise BadInput(
-                what="no week was scored yet",
+                what=f"the week to {as_of:%Y-%m-%d} has no production traffic, so no score"
+                if as_of
+                else "no week was scored yet",
                 where=str(settings.published),
-                what_to_do="run `evalcov run weekly`",
+                what_to_do="run `evalcov run weekly` for a week with traffic",
             )
         gaps = frame(
             con,

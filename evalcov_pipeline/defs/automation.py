@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from evalcov_pipeline.defs.partitions import week_of
 from evalcov_pipeline.defs.taxonomy import TAXONOMY_OP
 from evalcov_pipeline.settings import Settings
+from evalcov_pipeline.storage.lake import days_pending
 
 _WEEKLY = dg.AssetSelection.groups(
     "evals", "sampling", "embedding", "taxonomy", "coverage", "publish"
@@ -51,10 +52,18 @@ refresh = dg.define_asset_job(
 @dg.schedule(
     job=daily_traces, name="daily_traces", cron_schedule="30 1 * * *", execution_timezone="UTC"
 )
-def daily_traces_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Every night: yesterday's traces."""
-    day = context.scheduled_execution_time.date() - timedelta(days=1)
-    return dg.RunRequest(partition_key=day.isoformat())
+def daily_traces_schedule(
+    context: dg.ScheduleEvaluationContext, settings: dg.ResourceParam[Settings]
+) -> list[dg.RunRequest]:
+    """Every night: yesterday's traces, and every day that late files have changed."""
+    tick = context.scheduled_execution_time
+    yesterday = tick.date() - timedelta(days=1)
+    late = (day for day in days_pending(settings.lake) if settings.first_partition <= day)
+    days = sorted({day for day in late if day <= yesterday} | {yesterday})
+    return [
+        dg.RunRequest(run_key=f"{day}:{tick.isoformat()}", partition_key=day.isoformat())
+        for day in days
+    ]
 
 
 @dg.schedule(
@@ -86,6 +95,7 @@ class Request(BaseModel):
     as_of: str
     taxonomy_id: str
     attempt: int = 1
+    failures: int = 0
 
     @property
     def run_key(self) -> str:
@@ -119,9 +129,12 @@ def coverage_degraded(
     refresh is asked for again, up to three times.
     """
     watch = Watch.model_validate_json(context.cursor) if context.cursor else Watch()
-    launch = _unanswered(context.instance, watch)
+    launch, fresh = _unanswered(context.instance, watch), False
     for record in _new_scores(context.instance, watch.storage_id):
-        launch |= _observe(watch, record, settings)
+        fresh |= _observe(watch, record, settings)
+    launch |= fresh
+    while fresh and watch.request and _is_known(context.instance, watch.request):
+        watch.request.attempt += 1
     if launch and watch.request:
         return dg.SensorResult(
             run_requests=[_run_request(watch.request)], cursor=watch.model_dump_json()
@@ -140,10 +153,17 @@ def _unanswered(instance: dg.DagsterInstance, watch: Watch) -> bool:
         return True
     if runs[0].status == dg.DagsterRunStatus.SUCCESS:
         watch.request = None
-    elif runs[0].status in _FAILED and watch.request.attempt < MAX_ATTEMPTS:
+    elif runs[0].status in _FAILED and watch.request.failures < MAX_ATTEMPTS - 1:
+        watch.request.failures += 1
         watch.request.attempt += 1
         return True
     return False
+
+
+def _is_known(instance: dg.DagsterInstance, request: Request) -> bool:
+    """Whether a run has this request's key: the week was degraded before, and recovered."""
+    filters = dg.RunsFilter(tags={"dagster/run_key": request.run_key})
+    return bool(instance.get_runs(filters=filters, limit=1))
 
 
 def _new_scores(instance: dg.DagsterInstance, after_storage_id: int) -> list[dg.EventLogRecord]:

@@ -32,7 +32,7 @@ _TREND = (
     ],
     check_specs=[
         dg.AssetCheckSpec("contributions_sum_to_jsd", asset="coverage_scores", blocking=True),
-        dg.AssetCheckSpec("every_turn_has_a_cluster", asset="coverage_scores", blocking=True),
+        dg.AssetCheckSpec("every_text_has_a_cluster", asset="coverage_scores", blocking=True),
         dg.AssetCheckSpec("suite_covers_production", asset="coverage_scores"),
     ],
     backfill_policy=dg.BackfillPolicy.single_run(),
@@ -102,7 +102,7 @@ def _checks(reports: list[WeekReport | None]):
         parts = report.clusters.filter(pl.col("taxonomy_id") == score["taxonomy_id"])
         if score["jsd"] is not None:
             off.append(abs(parts["jsd_contribution"].sum() - score["jsd"]))
-        unassigned += score["n_unassigned"]
+        unassigned += sum(row["n_unassigned"] for row in report.scores)
     yield dg.AssetCheckResult(
         check_name="contributions_sum_to_jsd",
         asset_key="coverage_scores",
@@ -110,10 +110,10 @@ def _checks(reports: list[WeekReport | None]):
         metadata={"largest_difference": max(off, default=0.0)},
     )
     yield dg.AssetCheckResult(
-        check_name="every_turn_has_a_cluster",
+        check_name="every_text_has_a_cluster",
         asset_key="coverage_scores",
         passed=unassigned == 0,
-        metadata={"turns_without_an_assignment": unassigned},
+        metadata={"turns_and_cases_without_a_cluster": unassigned},
     )
     degraded = [report.headline["verdict"] for report in known if report.headline["degraded"]]
     yield dg.AssetCheckResult(

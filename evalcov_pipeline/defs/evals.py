@@ -36,6 +36,7 @@ def eval_suite(warehouse: WarehouseResource, settings: dg.ResourceParam[Settings
             con,
             oldest_traffic=span[0] if span else None,
             redact_all=redactor(settings.redaction),
+            with_previous_turn=settings.embedding.text == "query_with_previous_turn",
         )
         runs = evals.summarise_runs(con, settings.evals.complete_share)
     yield dg.MaterializeResult(

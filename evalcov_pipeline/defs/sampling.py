@@ -8,7 +8,7 @@ from evalcov_pipeline.defs.resources import WarehouseResource
 from evalcov_pipeline.defs.specs import row_count, table_spec
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.sampling import WeekSample, sample_week, write_sample
-from evalcov_pipeline.storage.texts import redactor
+from evalcov_pipeline.storage.texts import forget_unused_texts, redactor
 
 _TRACES = dg.AssetDep("traces", partition_mapping=WINDOW)
 
@@ -42,6 +42,8 @@ def sampling(
         if sample:
             sums = sample.turns.select(pl.sum("traffic_weight", "steady_weight")).row(0)
             off[week] = max(abs(total - 1) for total in sums)
+    with warehouse.writer() as con:
+        forget_unused_texts(con)
     yield dg.MaterializeResult(
         asset_key="trace_sample",
         check_results=[

@@ -41,14 +41,15 @@ def taxonomy(
     """Cluster the week's window of traffic, freeze the clusters, match them to the ones before.
 
     Without `refit` (the default, and what the weekly job does) a taxonomy is fitted only if there
-    is none at all; the monthly job refits.
+    is none at all; the monthly job refits. Of several weeks the newest is fitted.
     """
+    with warehouse.reader() as con:
+        known = stored.applicable(con, as_of(weeks(context)[-1]))
+        busy = [week for week in weeks(context) if has_traffic(con, as_of(week))]
+    fitted = busy[-1] if busy and (config.refit or known is None) else None
     for week in weeks(context):
-        with warehouse.reader() as con:
-            due = config.refit or stored.applicable(con, as_of(week)) is None
-            due = due and has_traffic(con, as_of(week))
-        facts: dict[str, object] = {"fitted": due}
-        if due:
+        facts: dict[str, object] = {"fitted": week == fitted}
+        if week == fitted:
             fit = fit_taxonomy(
                 warehouse.warehouse, settings, vector_cache(settings), as_of(week), now(),
                 context.log.info,

@@ -117,6 +117,7 @@ _CASE: dict[str, fields.Parser] = {
     "created_at": fields.instant,
     "regression": fields.flag,
     "designed": fields.flag,
+    "status": fields.one_of("active", "retired"),
 }
 _RESULT: dict[str, fields.Parser] = {
     "run_id": fields.text,

@@ -101,13 +101,15 @@ def _week_inputs(
         "SELECT text_hash, cluster_id FROM cluster_assignments WHERE taxonomy_id = ?",
         [taxonomy_id],
     )
+    placed = cases.join(assigned, on="text_hash", how="left", maintain_order="left")
     run = scored_run(con, as_of)
     history = frame(
         con,
         """
-        SELECT h.as_of, h.jsd_adjusted, h.jsd_ci_low, h.jsd_ci_high, h.eval_run_id AS eval_run,
-               h.eval_score, coalesce(r.n_cases, 0) AS n_results, h.judge_id AS judge,
-               coalesce(h.jsd_adjusted - p.jsd_adjusted, 0) AS refit_shift
+        SELECT h.taxonomy_id, h.as_of, h.jsd_adjusted, h.jsd_ci_low, h.jsd_ci_high,
+               h.eval_run_id AS eval_run, h.eval_score, coalesce(r.n_cases, 0) AS n_results,
+               h.judge_id AS judge,
+               h.jsd_adjusted - p.jsd_adjusted AS refit_shift
         FROM coverage_scores h
         LEFT JOIN coverage_scores p ON p.as_of = h.as_of AND NOT p.headline
         LEFT JOIN eval_runs r ON r.run_id = h.eval_run_id
@@ -119,8 +121,12 @@ def _week_inputs(
     return WeekInputs(
         as_of=as_of,
         sample=sample,
-        cases=cases.join(assigned, on="text_hash", how="left", maintain_order="left").select(
-            "case_id", pl.col("cluster_id").fill_null(-1), "designed", "effective_at"
+        cases=placed.select(
+            "case_id",
+            pl.col("cluster_id").fill_null(-1),
+            "designed",
+            "effective_at",
+            unassigned=pl.col("cluster_id").is_null() & pl.col("text_hash").is_not_null(),
         ),
         results=first_tries(con, run["run_id"])
         if run
@@ -140,11 +146,29 @@ def _week_inputs(
             """,
             [as_of - timedelta(days=window_days)],
         ),
-        history=[ScorePoint(**row) for row in history.iter_rows(named=True)],
+        history=_comparable(history, taxonomy_id, refit_shift_from is not None),
         run_id=run["run_id"] if run else None,
         judge=run["judge_id"] if run else None,
         refit_shift_from=refit_shift_from,
     )
+
+
+def _comparable(history: pl.DataFrame, taxonomy_id: str, shift_is_known: bool) -> list[ScorePoint]:
+    """Earlier scores that a trend may be drawn from.
+
+    It reaches back to the last change of taxonomy whose step is not known, since only a refit week
+    is scored under both.
+    """
+    points: list[ScorePoint] = []
+    before: str | None = None
+    for row in history.iter_rows(named=True):
+        changed = before is not None and row["taxonomy_id"] != before
+        if changed and row["refit_shift"] is None:
+            points = []
+        before = row.pop("taxonomy_id")
+        shift = row["refit_shift"] if changed and points else None
+        points.append(ScorePoint(**row | {"refit_shift": shift or 0.0}))
+    return points if before == taxonomy_id or shift_is_known else []
 
 
 def _run_figures(
@@ -206,7 +230,8 @@ def _score(
             "window_start": as_of - timedelta(days=settings.sampling.window_days),
             "window_end": as_of,
             "truncated_share": _truncated_share(con, as_of, cache),
-            "n_unassigned": inputs.sample["unassigned"].sum(),
+            "n_unassigned": int(inputs.sample["unassigned"].sum())
+            + int(inputs.cases["unassigned"].sum()),
             **_run_figures(con, as_of, inputs.run_id),
         }
         scores.append({**stamp, **week.score})

@@ -41,6 +41,7 @@ def derive_suite(
     *,
     oldest_traffic: datetime | None,
     redact_all: Callable[[Sequence[str]], list[str]],
+    with_previous_turn: bool = False,
 ) -> pl.DataFrame:
     """Derive `eval_case_versions` and `eval_cases` from the ledger, and register their texts.
 
@@ -52,11 +53,13 @@ def derive_suite(
         con: a writing connection.
         oldest_traffic: first turn of the lake, None without traffic.
         redact_all: takes personal data out of texts.
+        with_previous_turn: a multi-turn case is its last two user messages, as its turn is in
+            production; else the last one.
 
     Returns:
         The rows of `eval_cases`.
     """
-    versions = _versions(read_events(con), oldest_traffic)
+    versions = _versions(read_events(con), oldest_traffic, 2 if with_previous_turn else 1)
     texts = redacted(versions["text"], redact_all)
     versions = versions.join(
         texts.select("text_hash", text="raw"), on="text", how="left", maintain_order="left"
@@ -89,7 +92,9 @@ def suite(con: duckdb.DuckDBPyConnection, as_of: datetime) -> pl.DataFrame:
     )
 
 
-def _versions(events: pl.DataFrame, oldest_traffic: datetime | None) -> pl.DataFrame:
+def _versions(
+    events: pl.DataFrame, oldest_traffic: datetime | None, n_messages: int
+) -> pl.DataFrame:
     """One row per event: the case as it was from `valid_from` to `valid_to`."""
     rows: list[dict[str, Any]] = []
     newest: dict[str, dict[str, Any]] = {}
@@ -111,7 +116,7 @@ def _versions(events: pl.DataFrame, oldest_traffic: datetime | None) -> pl.DataF
             "case_id": event["case_id"],
             "version": before["version"] + 1 if before else 1,
             "input": orjson.dumps(messages).decode() if messages is not None else case["input"],
-            "text": asked[-1] if asked else None,
+            "text": "\n".join(asked[-n_messages:]) if asked else None,
             "n_turns": len(asked),
             "expected": case.get("expected"),
             "category": case.get("category"),

@@ -21,7 +21,7 @@ from evalcov_pipeline.core.taxonomy import assign, freeze
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage import taxonomies
 from evalcov_pipeline.storage.vectors import VectorCache
-from evalcov_pipeline.storage.warehouse import Columns, Warehouse, frame, insert
+from evalcov_pipeline.storage.warehouse import Columns, Warehouse, frame, replace_slice
 
 _LINEAGE_SCHEMA: Columns = {
     "from_cluster": pl.Int32,
@@ -51,7 +51,8 @@ def training_texts(
 ) -> pl.DataFrame:
     """Distinct texts of a week's sample with their steady weight.
 
-    Of more than `most` texts, a seeded draw with chances proportional to weight is taken.
+    Of more than `most` texts, a seeded draw with chances proportional to weight is taken, in which
+    all weigh the same.
 
     Returns:
         text_hash, text, weight; ordered by text_hash.
@@ -67,7 +68,7 @@ def training_texts(
         return texts
     chance = texts["weight"].to_numpy() / texts["weight"].sum()
     drawn = np.random.default_rng(seed).choice(len(texts), most, replace=False, p=chance)
-    return texts[np.sort(drawn)]
+    return texts[np.sort(drawn)].with_columns(weight=pl.lit(texts["weight"].sum() / most))
 
 
 def fit_taxonomy(
@@ -81,8 +82,8 @@ def fit_taxonomy(
     """Cluster the window that ends at `as_of`, freeze, name, match to the predecessor and record.
 
     A fit of the same texts with the same settings is found and kept, so running twice is running
-    once. The files are written before the rows that name them, and the warehouse is free while the
-    clusters are searched for.
+    once; it becomes the newest of its window again. The files are written before the rows that name
+    them, and the warehouse is free while the clusters are searched for.
 
     Args:
         warehouse: where samples are read and taxonomies recorded.
@@ -108,7 +109,11 @@ def fit_taxonomy(
         fingerprint=cache.fingerprint,
         previous=previous,
     )
-    if (name,) in known:
+    if (name,) in known and (settings.taxonomies / name).exists():
+        with warehouse.writer() as con:
+            con.execute(
+                "UPDATE taxonomies SET created_at = ? WHERE taxonomy_id = ?", [created_at, name]
+            )
         progress(f"taxonomy {name} was fitted from the same texts before: kept")
         return Fit(name, None, None)
 
@@ -175,9 +180,9 @@ def fit_taxonomy(
     ).with_columns(from_taxonomy=pl.lit(previous, pl.String), to_taxonomy=pl.lit(name, pl.String))
     taxonomies.save(settings.taxonomies, name, taxonomy)
     with warehouse.writer() as con:
-        insert(con, "taxonomies", row)
-        insert(con, "clusters", clusters)
-        insert(con, "taxonomy_lineage", links)
+        replace_slice(con, "taxonomies", row, taxonomy_id=name)
+        replace_slice(con, "clusters", clusters, taxonomy_id=name)
+        replace_slice(con, "taxonomy_lineage", links, to_taxonomy=name)
     return Fit(name, discovery, lineage)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.evals import add_results
 from evalcov_pipeline.storage.ingest import IngestReport, file_id, input_files, quarantine
 from evalcov_pipeline.storage.ledger import record_cases
+from evalcov_pipeline.storage.texts import redactor
 from evalcov_pipeline.storage.warehouse import Columns, Warehouse
 
 _RESULTS: Columns = {
@@ -46,7 +47,8 @@ def ingest_evals(
     """Read eval cases into the ledger, or eval results into their table, in one transaction.
 
     A case that differs from its newest version becomes a new version; a result is known by run,
-    case and repeat, and stays as it was first imported.
+    case and repeat, and stays as it was first imported. Personal data is taken out of cases before
+    they are recorded, since the ledger is published and can never be cleaned.
 
     Args:
         kind: what the files hold.
@@ -74,11 +76,13 @@ def ingest_evals(
     now = datetime.now(UTC).replace(tzinfo=None)
     with Warehouse(settings.warehouse, settings.lock_timeout_s).writer() as con:
         if kind == "evals":
-            report = record_cases(con, rows, at=now, actor="evalcov ingest evals")
+            cases = _redacted(rows, redactor(settings.redaction))
+            report = record_cases(con, cases, at=now, actor="evalcov ingest evals")
             accepted = report.imported + report.edited + report.retired
         else:
             frame = pl.DataFrame(rows, schema=_RESULTS).with_columns(pl.col("at").fill_null(now))
             accepted, _ = add_results(con, frame)
+    Warehouse(settings.warehouse, settings.lock_timeout_s).publish(settings.published)
     for path, found in rejects.items():
         quarantine(settings.quarantine, f"{path.name}.{file_id(path)[:12]}", found)
     return IngestReport(
@@ -89,3 +93,23 @@ def ingest_evals(
         set_aside=0,
         days=(),
     )
+
+
+def _redacted(
+    cases: Sequence[dict[str, Any]], redact_all: Callable[[Sequence[str]], list[str]]
+) -> list[dict[str, Any]]:
+    """Cases without personal data in `input` and `expected`."""
+
+    def clean(text: str | None) -> str | None:
+        return redact_all([text])[0] if text else text
+
+    return [
+        case
+        | {
+            "input": [m | {"content": clean(m["content"])} for m in case["input"]]
+            if isinstance(case["input"], list)
+            else clean(case["input"]),
+            "expected": clean(case["expected"]),
+        }
+        for case in cases
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
 from typing import Any
 
@@ -34,11 +35,11 @@ def record_plan(
         as_of: score that the plan answers; the newest by default.
 
     Returns:
-        The row written to `refresh_plans`; the same score, trigger and budget give the same plan,
-        which is written once.
+        The row of `refresh_plans`; a plan that is there already with the same content is not
+        written again.
 
     Raises:
-        BadInput: there is no such score.
+        BadInput: there is no such score, or no named cluster has traffic.
     """
     score = one_row(
         con,
@@ -52,9 +53,6 @@ def record_plan(
             where="coverage_scores",
             what_to_do="run `evalcov run weekly` first",
         )
-    plan_id = f"{score['as_of']:%Y%m%d}-{score['taxonomy_id'].split('-')[-1]}-{trigger}-{budget}"
-    if known := one_row(con, "SELECT * FROM refresh_plans WHERE plan_id = ?", [plan_id]):
-        return dict(known)
     clusters = frame(
         con,
         "SELECT * FROM cluster_coverage WHERE as_of = ? AND taxonomy_id = ? AND cluster_id >= 0"
@@ -62,6 +60,12 @@ def record_plan(
         [score["as_of"], score["taxonomy_id"]],
     )
     shares = clusters["production_share"].to_numpy()
+    if not shares.sum() > 0:
+        raise BadInput(
+            what="no named cluster has traffic, so there is nothing to plan for",
+            where=f"score of {score['as_of']:%Y-%m-%d}",
+            what_to_do="cluster the traffic anew: `evalcov run monthly`",
+        )
     now = clusters["eval_cases"].to_numpy()
     added = apportion(shares / shares.sum(), budget, start=now) - now
     targets = (
@@ -71,7 +75,6 @@ def record_plan(
         .select("cluster_id", "cluster_key", "label", "status", "production_share", "cases")
     )
     plan = {
-        "plan_id": plan_id,
         "as_of": score["as_of"],
         "taxonomy_id": score["taxonomy_id"],
         "trigger": trigger,
@@ -79,7 +82,10 @@ def record_plan(
         "budget": budget,
         "targets": orjson.dumps(targets.to_dicts()).decode(),
         "jsd_before": score["jsd_adjusted"],
-        "created_at": created_at,
     }
+    digest = hashlib.sha256(orjson.dumps(plan, default=str)).hexdigest()[:10]
+    if known := one_row(con, "SELECT * FROM refresh_plans WHERE ends_with(plan_id, ?)", [digest]):
+        return dict(known)
+    plan |= {"plan_id": f"{created_at:%Y%m%dT%H%M%S}-{digest}", "created_at": created_at}
     insert(con, "refresh_plans", pl.DataFrame([plan]))
     return plan

@@ -77,9 +77,12 @@ def write_sample(con: duckdb.DuckDBPyConnection, as_of: datetime, sample: WeekSa
 
 
 def has_traffic(con: duckdb.DuckDBPyConnection, as_of: datetime) -> bool:
-    """Whether the week's sample holds any turn."""
+    """Whether the week itself, not only the window before its end, has sampled turns."""
     return bool(
-        con.execute("SELECT count(*) FROM trace_sample WHERE as_of = ?", [as_of]).fetchall()[0][0]
+        con.execute(
+            "SELECT count(*) FROM trace_sample WHERE as_of = ? AND started_at >= ?",
+            [as_of, as_of - timedelta(days=7)],
+        ).fetchall()[0][0]
     )
 
 
@@ -88,8 +91,8 @@ def _sessions(
 ) -> pl.DataFrame:
     """One row per session of the window, as `draw_sample` wants it."""
     segments = "".join(
-        f", arg_min(list_filter(segment, lambda s: s.key = {_literal(name)})[1].value, started_at)"
-        f' AS "{name}"'
+        f", first(list_filter(segment, lambda s: s.key = {_literal(name)})[1].value"
+        f' ORDER BY started_at, trace_id, span_id) AS "{name}"'
         for name in settings.sampling.segments
     )
     return frame(

@@ -9,7 +9,7 @@ import duckdb
 import polars as pl
 
 from evalcov_pipeline.core.redaction import Redactor
-from evalcov_pipeline.core.texts import text_hashes
+from evalcov_pipeline.core.texts import normalise_all, text_hashes
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import RedactionSettings
 from evalcov_pipeline.storage.warehouse import Columns, frame
@@ -34,7 +34,7 @@ def redactor(settings: RedactionSettings) -> Callable[[Sequence[str]], list[str]
 
 
 def redacted(texts: pl.Series, redact_all: Callable[[Sequence[str]], list[str]]) -> pl.DataFrame:
-    """Redact and name texts, each distinct one once.
+    """Normalise, redact and name texts, each distinct one once.
 
     Args:
         texts: (n,) raw texts; null and blank ones stay without a hash.
@@ -44,9 +44,8 @@ def redacted(texts: pl.Series, redact_all: Callable[[Sequence[str]], list[str]])
         raw, text (redacted) and text_hash: one row per distinct raw text.
     """
     raw = texts.drop_nulls().unique().sort()
-    frame = pl.DataFrame(
-        {"raw": raw, "text": pl.Series(redact_all(raw.to_list()), dtype=pl.String)}
-    )
+    spelled = normalise_all(raw).to_list()
+    frame = pl.DataFrame({"raw": raw, "text": pl.Series(redact_all(spelled), dtype=pl.String)})
     return frame.with_columns(
         text_hash=pl.when(pl.col("text").str.strip_chars() != "").then(text_hashes(frame["text"]))
     )
@@ -82,4 +81,13 @@ def week_texts(con: duckdb.DuckDBPyConnection, as_of: datetime) -> pl.DataFrame:
         "SELECT text_hash FROM trace_sample WHERE as_of = ? UNION ALL"
         " SELECT text_hash FROM eval_case_versions) ORDER BY text_hash",
         [as_of],
+    )
+
+
+def forget_unused_texts(con: duckdb.DuckDBPyConnection) -> None:
+    """Delete texts that no sample and no eval case refers to any more."""
+    con.execute(
+        "DELETE FROM texts WHERE NOT EXISTS ("
+        "SELECT 1 FROM trace_sample s WHERE s.text_hash = texts.text_hash) AND NOT EXISTS ("
+        "SELECT 1 FROM eval_case_versions v WHERE v.text_hash = texts.text_hash)"
     )

@@ -14,7 +14,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -60,7 +60,8 @@ class Warehouse:
                 yield con
                 con.commit()
             except BaseException:
-                con.rollback()
+                with suppress(duckdb.Error):
+                    con.rollback()
                 raise
             finally:
                 con.close()

@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS coverage_scores (
   window_end TIMESTAMP NOT NULL, -- end of the traffic window, exclusive
   n_sessions BIGINT NOT NULL, -- sessions in the sample
   n_production BIGINT NOT NULL, -- turns in the sample
-  n_unassigned BIGINT NOT NULL, -- turns whose text has no assignment: 0 unless something went wrong
+  n_unassigned BIGINT NOT NULL, -- turns and cases whose text has no assignment: 0 unless something went wrong
   n_eff DOUBLE, -- Kish effective sample size
   n_eval BIGINT NOT NULL, -- cases active at as_of
   n_clusters BIGINT NOT NULL, -- named clusters of the taxonomy
