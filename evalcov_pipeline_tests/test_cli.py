@@ -204,3 +204,94 @@ def test_refresh_prints_its_plan(copy: Settings, run: Run, monkeypatch: pytest.M
     code, out, _ = run("refresh", "--budget", "9")
     assert code == 0
     assert "9 cases" in out
+
+
+def test_a_wrong_path_does_not_cost_the_demo_s_data(home: Path, run: Run) -> None:
+    (home / "lake").mkdir(parents=True)
+    (home / ".demo").touch()
+    assert run("ingest", "traces", "nowhere", "--replace-demo")[0] == BAD_INPUT
+    assert (home / "lake").exists()
+
+
+def test_the_demo_refuses_a_home_that_holds_only_a_suite(
+    home: Path, run: Run, tmp_path: Path
+) -> None:
+    run("ingest", "evals", str(write_jsonl(tmp_path / "suite.jsonl", cases(3))))
+    assert run("demo")[0] == BAD_INPUT
+
+
+def test_one_unreadable_file_does_not_keep_the_others_out(
+    home: Path, run: Run, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    write_jsonl(folder / "a.jsonl", turns(weeks=1))
+    (folder / "b.jsonl.gz").write_bytes(b"not gzip")
+    write_jsonl(folder / "c.jsonl", turns(weeks=1, seed=4, start=FIRST_DAY + timedelta(days=7)))
+    code, out, err = run("ingest", "traces", str(folder))
+    assert code == BAD_INPUT
+    assert "b.jsonl.gz" in err
+    assert "from 2 file(s)" in out
+
+
+def test_imports_are_published_at_once(home: Path, run: Run, tmp_path: Path) -> None:
+    run("ingest", "evals", str(write_jsonl(tmp_path / "suite.jsonl", cases(3))))
+    with duckdb.connect(home / "published.duckdb", read_only=True) as con:
+        assert con.sql("SELECT count(*) FROM eval_cases").fetchone() == (3,)
+
+
+@pytest.mark.parametrize("extension", ["jsonl", "csv"])
+def test_awkward_texts_survive_an_export(
+    home: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extension: str
+) -> None:
+    awkward = ["=1+1", "- a list?", "[{oops not json", "@here", 'say "hi", please', "two\nlines"]
+    suite = [{"case_id": f"c{i}", "input": text} for i, text in enumerate(awkward)]
+    run("ingest", "evals", str(write_jsonl(tmp_path / "suite.jsonl", suite)))
+    out = tmp_path / f"out.{extension}"
+    assert run("export", "evals", "--format", extension, "--out", str(out))[0] == 0
+    if extension == "csv":
+        assert "'=1+1" in out.read_text()
+    _, printed, _ = run("ingest", "evals", str(out))
+    assert "0 accepted, 6 duplicate" in printed
+
+
+def test_a_retired_case_leaves_the_suite(home: Path, run: Run, tmp_path: Path) -> None:
+    run("ingest", "evals", str(write_jsonl(tmp_path / "suite.jsonl", cases(3))))
+    gone = [{**cases(3)[0], "status": "retired"}]
+    run("ingest", "evals", str(write_jsonl(tmp_path / "gone.jsonl", gone)))
+    _, out, _ = run("export", "evals", "--out", str(tmp_path / "left"))
+    assert "2 cases" in out
+
+
+@pytest.mark.parametrize(
+    "name_and_value",
+    ["EVALCOV_SAMPLING__DAYPARTS=0,6", "EVALCOV_SAMPLING={bad", "EVALCOV_TAXONOMY=kmeans"],
+)
+def test_settings_that_cannot_be_parsed_are_one_clear_message(
+    home: Path, run: Run, monkeypatch: pytest.MonkeyPatch, name_and_value: str
+) -> None:
+    monkeypatch.setenv(*name_and_value.split("=", 1))
+    get_settings.cache_clear()
+    code, _, err = run("status")
+    assert code == BAD_INPUT
+    assert "environment" in err
+
+
+def test_a_home_that_cannot_be_written_is_one_clear_message(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    use(tmp_path / "file", monkeypatch)
+    path = str(write_jsonl(tmp_path / "suite.jsonl", cases(3)))
+    code, _, err = run("ingest", "evals", path)
+    assert code == BAD_INPUT
+    assert "file" in err
+
+
+def test_a_handful_of_texts_is_not_called_good(home: Path, run: Run, tmp_path: Path) -> None:
+    same = [{**row, "query_text": "hello there"} for row in turns(weeks=1)]
+    run("ingest", "traces", str(write_jsonl(tmp_path / "t.jsonl", same)))
+    run("ingest", "evals", str(write_jsonl(tmp_path / "suite.jsonl", cases(20))))
+    assert run("run")[0] == 0
+    score = json.loads(run("status", "--json")[1])["score"]
+    assert score["band"] == "undecidable"
+    assert "1 distinct texts" in score["verdict"]

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import polars as pl
 import pytest
 
 from evalcov_pipeline.settings import Settings
@@ -17,7 +16,6 @@ from evalcov_pipeline.storage.lake import (
     compact_day,
     create_traces_view,
     days_pending,
-    sessions_in_window,
 )
 from evalcov_pipeline_tests.otlp_lines import NOON, line, span, trace, turn, write
 
@@ -171,24 +169,3 @@ def test_the_view_of_an_empty_lake_has_the_columns_and_types_of_a_full_one(
     types = {row["column_name"]: row["column_type"] for row in empty}
     assert types["started_at"] == "TIMESTAMP"
     assert types["segment"] == "MAP(VARCHAR, VARCHAR)"
-
-
-def test_sessions_in_a_window_start_at_their_first_turn_inside_it(settings: Settings) -> None:
-    first, second, third = NOON, NOON + timedelta(days=1), NOON + timedelta(days=2)
-    spans = [
-        *turn(1, session="s", day=first),
-        *turn(2, session="s", day=second),
-        *turn(3, session="s", day=third),
-        *turn(4, session="t", day=third),
-    ]
-    load(settings, line(spans))
-    with duckdb.connect() as con:
-        create_traces_view(con, settings.lake)
-        found = sessions_in_window(con, second, third + timedelta(seconds=1))
-        none = sessions_in_window(con, third + timedelta(days=1), third + timedelta(days=2))
-    assert found.select("session_id", "started_at", "n_turns").rows() == [
-        ("s", second, 2),
-        ("t", third, 1),
-    ]
-    assert found.schema["started_at"] == pl.Datetime("us")
-    assert none.is_empty()

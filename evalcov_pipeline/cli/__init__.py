@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import importlib
 import sys
+import tomllib
 from collections.abc import Sequence
 
 import click
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from evalcov_pipeline.errors import BadInput, CheckFailed
 
@@ -74,6 +76,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = CHECK_FAILED
     except BadInput as error:
         click.echo(f"evalcov: {error}", err=True)
+        code = BAD_INPUT
+    except (SettingsError, tomllib.TOMLDecodeError) as error:
+        click.echo(
+            f"evalcov: {error} (evalcov.toml or an EVALCOV_ environment variable): correct it; in"
+            " the environment lists and sections are written as JSON, e.g. [0, 12]",
+            err=True,
+        )
+        code = BAD_INPUT
+    except OSError as error:
+        click.echo(
+            f"evalcov: {error.strerror or error} ({error.filename or 'home'}): check the path, its"
+            " permissions and the free space",
+            err=True,
+        )
         code = BAD_INPUT
     except ValidationError as error:
         for problem in error.errors():

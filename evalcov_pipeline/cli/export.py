@@ -12,6 +12,8 @@ import click
 import orjson
 
 from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.formats.fields import FORMULA_STARTS
+from evalcov_pipeline.formats.messages import parsed
 from evalcov_pipeline.settings import get_settings
 from evalcov_pipeline.storage.warehouse import Warehouse, frame
 
@@ -56,8 +58,9 @@ def command(what: str, format_: str, out: Path) -> None:
 
 def _case(row: dict[str, Any]) -> dict[str, Any]:
     case = {name: value for name, value in row.items() if value not in (None, [])}
-    if case["input"].startswith("[{"):
-        case["input"] = orjson.loads(case["input"])
+    messages = parsed(case["input"])
+    if isinstance(messages, list) and messages and "role" in messages[0]:
+        case["input"] = messages
     if "created_at" in case:
         case["created_at"] = f"{case['created_at'].isoformat()}Z"
     return case
@@ -78,5 +81,5 @@ def _csv(cases: list[dict[str, Any]]) -> bytes:
 
 
 def _inert(value: str) -> str:
-    """A cell that no spreadsheet takes for a formula."""
-    return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    """A cell that no spreadsheet takes for a formula; reading a CSV undoes it."""
+    return f"'{value}" if value.startswith(FORMULA_STARTS) else value

@@ -9,11 +9,11 @@ from typing import Literal
 
 import click
 
-from evalcov_pipeline.cli import CHECK_FAILED
+from evalcov_pipeline.cli import BAD_INPUT, CHECK_FAILED
 from evalcov_pipeline.cli.progress import rows_read
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import Settings, get_settings
-from evalcov_pipeline.storage.ingest import ingest_traces
+from evalcov_pipeline.storage.ingest import IngestReport, ingest_traces, input_files
 from evalcov_pipeline.storage.ingest_evals import ingest_evals
 
 Kind = Literal["traces", "evals", "results"]
@@ -53,6 +53,8 @@ def command(
     nothing. The files themselves are left alone.
     """
     settings = get_settings()
+    fields = _mapping(mapping)
+    input_files(paths)
     demo = settings.home / DEMO_MARK
     if demo.exists():
         if not replace_demo:
@@ -64,8 +66,10 @@ def command(
         for name in _DEMO_DATA:
             path = settings.home / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    rejected = ingest_files(settings, kind, paths, format_, _mapping(mapping), source)
-    return CHECK_FAILED if strict and rejected else 0
+    report = ingest_files(settings, kind, paths, format_, fields, source)
+    if report.unreadable:
+        return BAD_INPUT
+    return CHECK_FAILED if strict and report.rejected else 0
 
 
 def ingest_files(
@@ -75,8 +79,8 @@ def ingest_files(
     format_: str = "auto",
     mapping: Mapping[str, str] | None = None,
     source: str | None = None,
-) -> int:
-    """Read files, print what came of it, and return the number of rejected rows."""
+) -> IngestReport:
+    """Read files and print what came of it."""
     with rows_read(kind) as progress:
         if kind == "traces":
             report = ingest_traces(
@@ -92,7 +96,9 @@ def ingest_files(
     click.echo(f"{line}, {report.rejected} rejected, from {report.files} file(s)")
     if report.rejected:
         click.echo(f"  rejected rows with their reasons: {settings.quarantine}", err=True)
-    return report.rejected
+    for line in report.unreadable:
+        click.echo(f"evalcov: {line}", err=True)
+    return report
 
 
 def _mapping(pairs: Sequence[str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +29,6 @@ concurrency:
     max_concurrent_runs: 4
   pools:
     granularity: op
-    default_limit: 1
 telemetry:
   enabled: false
 nux:
@@ -50,9 +50,14 @@ def use_dagster_home(settings: Settings) -> Path:
 
 @contextmanager
 def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """The Dagster instance of the home."""
-    use_dagster_home(settings)
-    with dg.DagsterInstance.get() as found:
+    """The Dagster instance of the home; its storage is made by one process at a time."""
+    home = use_dagster_home(settings)
+    with (home / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = dg.DagsterInstance.get()
+        found.get_runs(limit=1)
+        found.fetch_materializations(dg.AssetKey("coverage_scores"), limit=1)
+    with found:
         yield found
 
 

@@ -110,6 +110,8 @@ def _next(score: Mapping[str, Any]) -> str:
     if score["degraded"]:
         return "plan new cases for the gaps: `evalcov refresh`"
     if score["band"] == "undecidable":
+        if score["cases_to_settle"] is None:
+            return "import more traffic"
         return f"grow the suite to about {score['cases_to_settle']} cases to know"
     if score["eval_score"] is None:
         return "import eval results: `evalcov ingest results FILES`"

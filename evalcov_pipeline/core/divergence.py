@@ -185,7 +185,7 @@ def score_divergence(
     low = observed - max(np.quantile(smooth, 0.975), np.quantile(rough, 0.975))
     high = observed - min(np.quantile(smooth, 0.025), np.quantile(rough, 0.025))
     return DivergenceScore(
-        jsd=observed,
+        jsd=_clip(observed),
         jsd_adjusted=_clip(observed - bias),
         ci_low=_clip(low),
         ci_high=_clip(high),

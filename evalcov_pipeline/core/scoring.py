@@ -16,8 +16,17 @@ import polars as pl
 
 from evalcov_pipeline.core.coverage import NOVEL, cluster_coverage
 from evalcov_pipeline.core.divergence import DivergenceScore, score_divergence
-from evalcov_pipeline.core.score import ScorePoint, diagnose, judge_suite, reweighted_score
+from evalcov_pipeline.core.score import (
+    ScorePoint,
+    Verdict,
+    diagnose,
+    judge_suite,
+    reweighted_score,
+)
 from evalcov_pipeline.core.shares import FloatArray, IntArray, kish, production_shares
+
+MIN_TEXTS = 50
+"""Distinct production texts below which clusters and their radii mean little."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +36,7 @@ class WeekInputs:
     Attributes:
         as_of: exclusive end of the week, UTC without zone.
         sample: one row per sampled turn: source, session_id, stratum, traffic_weight,
-            steady_weight, cluster_id.
+            steady_weight, text_hash, cluster_id.
         cases: one row per active case: case_id, cluster_id, designed, effective_at.
         results: case_id and passed of the scored run's first tries.
         clusters: one row per named cluster: cluster_id, cluster_key, label.
@@ -138,6 +147,10 @@ def score_week(inputs: WeekInputs, rules: WeekRules) -> WeekScore:
         dict(liable.select("label", "production_share").iter_rows()),
         rules.threshold,
     )
+    n_texts = inputs.sample["text_hash"].n_unique()
+    if n_texts < MIN_TEXTS and verdict.band is not None:
+        said = f"Undecidable: {n_texts} distinct texts of production are too few to judge by."
+        verdict = Verdict("undecidable", bool(len(liable)), None, said)
     diagnosis, reason = _diagnosis(inputs, divergence, eval_score)
     score = {
         "n_sessions": len(steady),

@@ -94,7 +94,7 @@ def production_shares(
         [(by_category @ factors).T for factors in bootstrap_factors(labels, rng, resamples)]
     )
     return ProductionShares(
-        shares=weights.sum(axis=0) / weights.sum(),
+        shares=np.minimum(weights.sum(axis=0) / weights.sum(), 1.0),
         replicates=replicates / replicates.sum(axis=1, keepdims=True),
         n_sessions=len(weights),
         n_eff=kish(weights.sum(axis=1)),

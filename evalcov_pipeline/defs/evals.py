@@ -6,10 +6,9 @@ import polars as pl
 from evalcov_pipeline.defs.resources import WarehouseResource
 from evalcov_pipeline.defs.specs import row_count, table_spec
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage import evals
+from evalcov_pipeline.storage.ingest_evals import derive_evals
 from evalcov_pipeline.storage.lake import traffic_span
 from evalcov_pipeline.storage.ledger import broken_link
-from evalcov_pipeline.storage.texts import redactor
 
 recorded = [
     table_spec("eval_case_events", group="evals", kinds=("duckdb",)),
@@ -32,13 +31,7 @@ def eval_suite(warehouse: WarehouseResource, settings: dg.ResourceParam[Settings
     span = traffic_span(settings.lake)
     with warehouse.writer() as con:
         broken = broken_link(con)
-        cases = evals.derive_suite(
-            con,
-            oldest_traffic=span[0] if span else None,
-            redact_all=redactor(settings.redaction),
-            with_previous_turn=settings.embedding.text == "query_with_previous_turn",
-        )
-        runs = evals.summarise_runs(con, settings.evals.complete_share)
+        cases, runs = derive_evals(con, settings, span[0] if span else None)
     yield dg.MaterializeResult(
         asset_key="eval_cases",
         metadata={

@@ -183,6 +183,10 @@ def _ticks(value: Any) -> Decimal | None:
     return ticks if plausible else None
 
 
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes for the start of a formula."""
+
+
 def _csv_rows(path: Path) -> Iterator[tuple[int, Row] | Reject]:
     with open_bytes(path) as stream:
         csv.field_size_limit(2**31 - 1)
@@ -195,7 +199,14 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Row] | Reject]:
                 reason = f"more cells than the header has columns ({len(reader.fieldnames)})"
                 yield Reject(str(path), reader.line_num, reason, raw(row))
             else:
-                yield reader.line_num, row
+                yield reader.line_num, {name: _plain(cell) for name, cell in row.items()}
+
+
+def _plain(cell: str | None) -> str | None:
+    """A cell without the apostrophe that keeps spreadsheets from running it as a formula."""
+    if cell and cell[0] == "'" and cell[1:].startswith(FORMULA_STARTS):
+        return cell[1:]
+    return cell
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
@@ -208,9 +219,14 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
         raise BadInput(
             f"not a Parquet file: {str(error).splitlines()[0]}", str(path), "export it again"
         ) from error
-    with table:
-        position = 0
-        for batch in table.iter_batches(_PARQUET_BATCH):
-            for row in batch.to_pylist():
-                position += 1
-                yield position, row
+    position = 0
+    try:
+        with table:
+            for batch in table.iter_batches(_PARQUET_BATCH):
+                for row in batch.to_pylist():
+                    position += 1
+                    yield position, row
+    except (OSError, pa.ArrowInvalid) as error:
+        raise BadInput(
+            f"damaged after row {position}: {str(error).splitlines()[0]}", str(path), "export again"
+        ) from error

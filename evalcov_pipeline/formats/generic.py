@@ -105,6 +105,9 @@ def _check_mapping(mapping: Mapping[str, str]) -> None:
         )
 
 
+_DAY_MS = 86_400_000
+
+
 def _turn(row: Mapping[str, Any], options: TraceOptions) -> dict[str, Any]:
     turn = fields.read_row(row, _FIELDS, options.mapping)
     if turn["started_at"] is None:
@@ -113,6 +116,8 @@ def _turn(row: Mapping[str, Any], options: TraceOptions) -> dict[str, Any]:
         raise ValueError("query_text is missing")
     latency = turn.pop("latency_ms")
     if turn["ended_at"] is None and latency is not None:
+        if not 0 <= latency <= _DAY_MS:
+            raise ValueError("latency_ms is not between 0 and a day")
         turn["ended_at"] = turn["started_at"] + timedelta(milliseconds=latency)
     content = f"{turn['session_id']}\n{turn['started_at'].isoformat()}\n{turn['query_text']}"
     turn["trace_id"] = turn["trace_id"] or hashlib.sha256(content.encode()).hexdigest()[:32]

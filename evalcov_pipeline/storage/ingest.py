@@ -36,6 +36,7 @@ class IngestReport:
         rejected: rows that could not be read; they lie in the quarantine.
         set_aside: rows, new or not, that are marked as eval or test traffic.
         days: days (UTC) whose turns have to be compacted for it, ascending.
+        unreadable: why whole files could not be read, one line each; the others were.
     """
 
     files: int
@@ -44,6 +45,7 @@ class IngestReport:
     rejected: int
     set_aside: int
     days: tuple[date, ...]
+    unreadable: tuple[str, ...] = ()
 
 
 def ingest_traces(
@@ -70,13 +72,18 @@ def ingest_traces(
         progress: called with the file and its rows so far.
 
     Raises:
-        BadInput: nothing to read, an unreadable file or an unknown format. Files before it stay.
+        BadInput: nothing to read, or not one of the files can be.
     """
     options = TraceOptions(source, mapping or {}, settings.production)
-    receipts = [
-        _ingest_file(path, find("traces", path, format), options, settings, progress)
-        for path in input_files(paths)
-    ]
+    receipts, failures = [], []
+    for path in input_files(paths):
+        try:
+            reader = find("traces", path, format)
+            receipts.append(_ingest_file(path, reader, options, settings, progress))
+        except BadInput as error:
+            failures.append(error)
+    if failures and not receipts:
+        raise failures[0]
     return IngestReport(
         files=len(receipts),
         accepted=sum(r["accepted"] for r in receipts),
@@ -84,6 +91,7 @@ def ingest_traces(
         rejected=sum(r["rejected"] for r in receipts),
         set_aside=sum(r["set_aside"] for r in receipts),
         days=tuple(sorted({day for r in receipts for day in r["days"]})),
+        unreadable=tuple(map(str, failures)),
     )
 
 

@@ -7,13 +7,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import duckdb
 import polars as pl
 
 from evalcov_pipeline.formats import AUTO, find
 from evalcov_pipeline.formats.lines import Reject
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.evals import add_results
+from evalcov_pipeline.storage.evals import add_results, derive_suite, summarise_runs
 from evalcov_pipeline.storage.ingest import IngestReport, file_id, input_files, quarantine
+from evalcov_pipeline.storage.lake import traffic_span
 from evalcov_pipeline.storage.ledger import record_cases
 from evalcov_pipeline.storage.texts import redactor
 from evalcov_pipeline.storage.warehouse import Columns, Warehouse
@@ -74,6 +76,7 @@ def ingest_evals(
             if progress:
                 progress(path, len(rows))
     now = datetime.now(UTC).replace(tzinfo=None)
+    span = traffic_span(settings.lake)
     with Warehouse(settings.warehouse, settings.lock_timeout_s).writer() as con:
         if kind == "evals":
             cases = _redacted(rows, redactor(settings.redaction))
@@ -82,6 +85,7 @@ def ingest_evals(
         else:
             frame = pl.DataFrame(rows, schema=_RESULTS).with_columns(pl.col("at").fill_null(now))
             accepted, _ = add_results(con, frame)
+        derive_evals(con, settings, span[0] if span else None)
     Warehouse(settings.warehouse, settings.lock_timeout_s).publish(settings.published)
     for path, found in rejects.items():
         quarantine(settings.quarantine, f"{path.name}.{file_id(path)[:12]}", found)
@@ -93,6 +97,23 @@ def ingest_evals(
         set_aside=0,
         days=(),
     )
+
+
+def derive_evals(
+    con: duckdb.DuckDBPyConnection, settings: Settings, oldest_traffic: datetime | None
+) -> tuple[pl.DataFrame, int]:
+    """Derive the suite from the ledger and the runs from the results.
+
+    Returns:
+        The rows of `eval_cases`, and the number of runs.
+    """
+    cases = derive_suite(
+        con,
+        oldest_traffic=oldest_traffic,
+        redact_all=redactor(settings.redaction),
+        with_previous_turn=settings.embedding.text == "query_with_previous_turn",
+    )
+    return cases, summarise_runs(con, settings.evals.complete_share)
 
 
 def _redacted(

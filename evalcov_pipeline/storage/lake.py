@@ -229,30 +229,6 @@ def create_traces_view(con: duckdb.DuckDBPyConnection, lake: Path) -> None:
     con.execute(f"CREATE OR REPLACE TEMP VIEW traces AS {traces_view_sql(lake)}")
 
 
-def sessions_in_window(
-    con: duckdb.DuckDBPyConnection, start: datetime, end: datetime
-) -> pl.DataFrame:
-    """Sessions with a turn in a window, for sampling.
-
-    Args:
-        con: connection with the view `traces`.
-        start: first instant of the window, naive UTC.
-        end: exclusive end of the window, naive UTC.
-
-    Returns:
-        One row per session, ordered by source and session_id: source, session_id, started_at and
-        segment (list of {key, value}) of its first turn in the window, n_turns in the window.
-    """
-    return con.execute(
-        """
-        SELECT source, session_id, min(started_at) AS started_at, count(*) AS n_turns,
-               map_entries(arg_min(segment, turn_index)) AS segment
-        FROM traces WHERE started_at >= ? AND started_at < ?
-        GROUP BY source, session_id ORDER BY source, session_id""",
-        [start, end],
-    ).pl()
-
-
 def _turns_sql(lake: Path) -> str:
     files = lake / "traces" / "date=*" / "*.parquet"
     if any((lake / "traces").glob("date=*/*.parquet")):
@@ -262,7 +238,7 @@ def _turns_sql(lake: Path) -> str:
         empty = con.from_arrow(TURNS.to_frame().to_arrow())
         columns = zip(empty.columns, empty.types, strict=True)
         nulls = ", ".join(f"NULL::{kind} AS {name}" for name, kind in columns)
-    return f"SELECT {nulls} WHERE false"
+    return f"SELECT {nulls}, NULL::DATE AS date WHERE false"
 
 
 def _staged(lake: Path, day: date) -> pl.DataFrame:
