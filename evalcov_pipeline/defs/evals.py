@@ -9,6 +9,7 @@ from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.ingest_evals import derive_evals
 from evalcov_pipeline.storage.lake import traffic_span
 from evalcov_pipeline.storage.ledger import broken_link
+from evalcov_pipeline.storage.warehouse import size
 
 recorded = [
     table_spec("eval_case_events", group="evals", kinds=("duckdb",)),
@@ -32,6 +33,7 @@ def eval_suite(warehouse: WarehouseResource, settings: dg.ResourceParam[Settings
     with warehouse.writer() as con:
         broken = broken_link(con)
         cases, runs = derive_evals(con, settings, span[0] if span else None)
+        versions = size(con, "eval_case_versions")
     yield dg.MaterializeResult(
         asset_key="eval_cases",
         metadata={
@@ -48,5 +50,5 @@ def eval_suite(warehouse: WarehouseResource, settings: dg.ResourceParam[Settings
             )
         ],
     )
-    yield dg.MaterializeResult(asset_key="eval_case_versions")
+    yield dg.MaterializeResult(asset_key="eval_case_versions", metadata=row_count(versions))
     yield dg.MaterializeResult(asset_key="eval_runs", metadata=row_count(runs))

@@ -9,6 +9,7 @@ from evalcov_pipeline.defs.specs import row_count, table_spec
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.sampling import WeekSample, sample_week, write_sample
 from evalcov_pipeline.storage.texts import forget_unused_texts, redactor
+from evalcov_pipeline.storage.warehouse import size
 
 _TRACES = dg.AssetDep("traces", partition_mapping=WINDOW)
 
@@ -35,15 +36,16 @@ def sampling(
     for week in weeks(context):
         sample = sample_week(settings, as_of(week), redact_all)
         with warehouse.writer() as con:
-            rows = write_sample(con, as_of(week), sample)
+            drawn = write_sample(con, as_of(week), sample)
         context.add_asset_metadata(
-            {**row_count(rows), **_facts(sample)}, asset_key="trace_sample", partition_key=week
+            {**row_count(drawn), **_facts(sample)}, asset_key="trace_sample", partition_key=week
         )
         if sample:
             sums = sample.turns.select(pl.sum("traffic_weight", "steady_weight")).row(0)
             off[week] = max(abs(total - 1) for total in sums)
     with warehouse.writer() as con:
         forget_unused_texts(con)
+        rows = {table: size(con, table) for table in ("sample_days", "texts")}
     yield dg.MaterializeResult(
         asset_key="trace_sample",
         check_results=[
@@ -54,8 +56,8 @@ def sampling(
             )
         ],
     )
-    yield dg.MaterializeResult(asset_key="sample_days")
-    yield dg.MaterializeResult(asset_key="texts")
+    for table, count in rows.items():
+        yield dg.MaterializeResult(asset_key=table, metadata=row_count(count))
 
 
 def _facts(sample: WeekSample | None) -> dict[str, object]:

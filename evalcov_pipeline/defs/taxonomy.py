@@ -11,8 +11,10 @@ from evalcov_pipeline.storage.assignments import assign_week
 from evalcov_pipeline.storage.embedding import vector_cache
 from evalcov_pipeline.storage.fitting import Fit, fit_taxonomy
 from evalcov_pipeline.storage.sampling import has_traffic
+from evalcov_pipeline.storage.warehouse import size
 
 TAXONOMY_OP = "taxonomy"
+TABLES = ("taxonomies", "clusters", "taxonomy_lineage")
 
 
 class TaxonomyRun(dg.Config):
@@ -27,7 +29,7 @@ class TaxonomyRun(dg.Config):
     specs=[
         table_spec(table, group="taxonomy", deps=["text_vectors"], partitions_def=WEEKLY,
                    kinds=("duckdb", "scikitlearn"))
-        for table in ("taxonomies", "clusters", "taxonomy_lineage")
+        for table in TABLES
     ],
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool="taxonomy",
@@ -56,8 +58,10 @@ def taxonomy(
             )  # fmt: skip
             facts |= _facts(fit)
         context.add_asset_metadata(facts, asset_key="taxonomies", partition_key=week)
-    for table in ("taxonomies", "clusters", "taxonomy_lineage"):
-        yield dg.MaterializeResult(asset_key=table)
+    with warehouse.reader() as con:
+        rows = {table: size(con, table) for table in TABLES}
+    for table, count in rows.items():
+        yield dg.MaterializeResult(asset_key=table, metadata=row_count(count))
 
 
 def _facts(fit: Fit) -> dict[str, object]:

@@ -227,6 +227,11 @@ def one_row(
     return dict(zip([c[0] for c in cursor.description], row, strict=True)) if row else None
 
 
+def size(con: duckdb.DuckDBPyConnection, table: str) -> int:
+    """Number of rows of a table."""
+    return int(con.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0])
+
+
 def frame(
     con: duckdb.DuckDBPyConnection, query: str, parameters: list[Any] | None = None
 ) -> pl.DataFrame:
