@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +20,7 @@ from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.cli.status import read_status
 from evalcov_pipeline.definitions import build_definitions
 from evalcov_pipeline.errors import BadInput, CheckFailed
-from evalcov_pipeline.settings import Settings
+from evalcov_pipeline.settings import Settings, TaxonomySettings
 from evalcov_pipeline.storage import taxonomies
 from evalcov_pipeline.storage.refresh import record_plan
 from evalcov_pipeline.storage.warehouse import Warehouse
@@ -270,3 +274,30 @@ def test_eval_and_test_traffic_never_enters_a_sample(copy: Settings) -> None:
     import_rows(copy, "traces", rows, "eval-traffic")
     run_weeks(copy, "weekly_coverage", start.date())
     assert query(copy, "SELECT count(*) FROM trace_sample WHERE trace_id LIKE 'e-%'").item() == 0
+
+
+RUN_AND_TELL = """
+import sys
+from evalcov_pipeline.cli import main
+try:
+    main(["run", "weekly"])
+except SystemExit as ended:
+    print(ended.code, [name for name in ("torch", "umap", "sklearn") if name in sys.modules])
+"""
+
+
+def test_a_weekly_run_without_new_texts_loads_no_model_and_is_quick(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home", taxonomy=TaxonomySettings(method="kmeans"))
+    import_rows(settings, "traces", turns(weeks=1), "traffic")
+    import_rows(settings, "evals", cases(20), "suite")
+    run_weeks(settings, "weekly_coverage")
+    began = time.monotonic()
+    ended = subprocess.run(
+        [sys.executable, "-c", RUN_AND_TELL],
+        env={**os.environ, "EVALCOV_HOME": str(settings.home)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout.splitlines()[-1] == "0 []"
+    assert time.monotonic() - began < 15
