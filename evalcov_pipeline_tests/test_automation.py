@@ -188,3 +188,19 @@ def test_a_week_that_degrades_recovers_and_degrades_again_requests_under_a_new_k
     assert sensor.tick() == []
     sensor.score(5, degraded=True)
     assert [r.run_key for r in sensor.tick()] == ["2026-10-05T00:00:00:20261005-abc:2"]
+
+
+def test_of_several_weeks_scored_between_two_ticks_the_newest_is_answered_once(
+    sensor: Sensor,
+) -> None:
+    sensor.score(5, degraded=False)
+    sensor.score(12, degraded=True)
+    sensor.score(19, degraded=True)
+    assert [r.run_key for r in sensor.tick()] == ["2026-10-19T00:00:00:20261005-abc:1"]
+
+
+def test_a_degradation_that_recovered_before_the_tick_requests_nothing(sensor: Sensor) -> None:
+    sensor.score(5, degraded=True)
+    sensor.score(12, degraded=False)
+    assert sensor.tick() == []
+    assert sensor.tick() == []

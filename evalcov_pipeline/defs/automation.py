@@ -131,7 +131,7 @@ def coverage_degraded(
     watch = Watch.model_validate_json(context.cursor) if context.cursor else Watch()
     launch, fresh = _unanswered(context.instance, watch), False
     for record in _new_scores(context.instance, watch.storage_id):
-        fresh |= _observe(watch, record, settings)
+        fresh = _observe(watch, record, settings, fresh)
     launch |= fresh
     while fresh and watch.request and _is_known(context.instance, watch.request):
         watch.request.attempt += 1
@@ -178,19 +178,19 @@ def _new_scores(instance: dg.DagsterInstance, after_storage_id: int) -> list[dg.
     return list(result.records)
 
 
-def _observe(watch: Watch, record: dg.EventLogRecord, settings: Settings) -> bool:
-    """Take in one score; whether it asks for a refresh."""
+def _observe(watch: Watch, record: dg.EventLogRecord, settings: Settings, fresh: bool) -> bool:
+    """Take in one score; whether this tick asks for a refresh, of the newest degraded week."""
     watch.storage_id = record.storage_id
     materialization = record.asset_materialization
     metadata = materialization.metadata if materialization else {}
     if "degraded" not in metadata or "as_of" not in metadata:
-        return False
+        return fresh
     as_of = str(metadata["as_of"].value)
     if as_of < watch.newest_as_of:
-        return False
+        return fresh
     watch.newest_as_of = as_of
     adjusted = metadata["jsd_adjusted"].value if "jsd_adjusted" in metadata else None
-    if metadata["degraded"].value and watch.armed:
+    if metadata["degraded"].value and (watch.armed or fresh):
         watch.armed = False
         watch.request = Request(as_of=as_of, taxonomy_id=str(metadata["taxonomy"].value))
         return True
@@ -200,7 +200,10 @@ def _observe(watch: Watch, record: dg.EventLogRecord, settings: Settings) -> boo
         and adjusted < (settings.coverage.threshold - settings.coverage.rearm_margin)
     ):
         watch.armed = True
-    return False
+        if fresh:
+            watch.request = None
+        return False
+    return fresh
 
 
 def _run_request(request: Request) -> dg.RunRequest:
