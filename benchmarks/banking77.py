@@ -69,10 +69,12 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Traffic:
-    """What made the traffic: (days, intents) distribution of each day."""
+    """What made the traffic: (days, intents) distribution of each day, and how much it was."""
 
     daily: np.ndarray
     days: list[datetime]
+    sessions: int
+    turns: int
 
 
 def read_corpus(folder: Path) -> Corpus:
@@ -103,6 +105,7 @@ def make_traffic(corpus: Corpus, seed: int, out: Path) -> Traffic:
     promoted = rng.choice(k, 3, replace=False)
     pool = [np.flatnonzero((corpus.intents == i) & ~corpus.for_suites) for i in range(k)]
     daily, days = [], []
+    sessions = turns = 0
     out.mkdir(parents=True)
     for week in range(WEEKS):
         lines = []
@@ -120,11 +123,14 @@ def make_traffic(corpus: Corpus, seed: int, out: Path) -> Traffic:
                 p = 0.25 * p + 0.75 * promo
             daily.append(p)
             days.append(day)
-            for session in range(rng.poisson(volume)):
+            volume = int(rng.poisson(volume))
+            sessions += volume
+            for session in range(volume):
                 lines += _session(corpus, pool, p, day, f"{seed}-{number}-{session}", rng)
+        turns += len(lines)
         rng.shuffle(lines)
         (out / f"week-{week}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return Traffic(np.array(daily), days)
+    return Traffic(np.array(daily), days, sessions, turns)
 
 
 def _session(corpus, pool, p, day, name, rng) -> list[str]:
@@ -340,7 +346,7 @@ def at_true_size(truth: np.ndarray, score: np.ndarray) -> float:
 
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), required=True)
-@click.option("--seeds", default=4, show_default=True)
+@click.option("--seeds", type=click.IntRange(min=1), default=4, show_default=True)
 @click.option("--cases", default=300, show_default=True)
 @click.option("--modes", default=",".join(MODES), show_default=True)
 @click.option("--suites", default=200, show_default=True, help="Proportional suites per size.")
@@ -390,7 +396,17 @@ def main(data: Path, seeds: int, cases: int, modes: str, suites: int, keep: Path
             evalcov(home, "ingest", "evals", str(home / "suite.jsonl"), log=log)
             seconds["run"] = evalcov(home, "run", "weekly", log=log)
             row = measure(home, corpus, vectors, hashes, traffic, p, q, mode)
-            rows.append({"seed": seed, "cases": cases, "sampled_turns": turns, **row, **seconds})
+            rows.append(
+                {
+                    "seed": seed,
+                    "cases": cases,
+                    "sessions": traffic.sessions,
+                    "turns": traffic.turns,
+                    "sampled_turns": turns,
+                    **row,
+                    **seconds,
+                }
+            )
             click.echo(json.dumps(rows[-1], default=float), err=True)
     table = pl.DataFrame(rows, infer_schema_length=None).sort("mode", "seed")
     report(table, pl.DataFrame(null))
@@ -422,7 +438,8 @@ def report(runs: pl.DataFrame, null: pl.DataFrame) -> None:
         click.echo("Proportional suites of unseen texts: shares of suites")
         rates = pl.mean("significant", "degraded", "false_gap")
         click.echo(null.group_by("cases").agg(rates).sort("cases"))
-        click.echo("Seconds")
+        click.echo("Traffic, sampled turns of the last window, and seconds")
+        click.echo(runs.select(pl.mean("sessions", "turns", "sampled_turns")))
         click.echo(runs.select(pl.mean("ingest", "first_run", "run")))
 
 

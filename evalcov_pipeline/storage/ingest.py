@@ -142,7 +142,7 @@ def _matches(path: Path) -> list[Path]:
     if path.exists():
         return [path]
     base = Path(path.anchor)
-    with suppress(ValueError, NotImplementedError):
+    with suppress(ValueError):
         return sorted(p for p in base.glob(str(path.relative_to(base))) if p.is_file())
     return []
 
