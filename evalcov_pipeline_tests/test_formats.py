@@ -133,6 +133,40 @@ def test_a_bad_line_or_span_costs_only_itself(tmp_path: Path) -> None:
     assert json.loads(rejects[1].raw)["traceId"] == base64_ids["traceId"]
 
 
+def test_names_that_are_no_text_and_attributes_without_a_value_cost_nothing(
+    tmp_path: Path,
+) -> None:
+    retriever = {"openinference.span.kind": "RETRIEVER"}
+    odd = span(1, retriever, name="kb") | {"name": {"a": 1}}
+    empty = span(2, {"session.id": "s"})
+    empty["attributes"].insert(0, {"key": "langfuse.session.id", "value": {}})
+    empty["attributes"].append({"key": "experiment.id", "value": {"stringValue": None}})
+    spans, rejects = read(write(tmp_path / "t.jsonl", line([odd, empty])))
+    assert not rejects
+    assert spans["retrieval_kind"].to_list() == ["{'a': 1}", None]
+    assert spans["session_id"].to_list() == [None, "s"]
+    assert spans["set_aside"].to_list() == [None, None]
+
+
+def test_a_message_may_be_json_or_come_in_parts(tmp_path: Path) -> None:
+    parts = "llm.input_messages.1.message.contents"
+    own = {
+        "openinference.span.kind": "LLM",
+        "llm.input_messages.10.message.role": "assistant",
+        "llm.input_messages.10.message.content": "no",
+        "llm.input_messages.1.message.role": "user",
+        f"{parts}.0.message_content.text": "a",
+        f"{parts}.1.message_content.text": "b",
+    }
+    legacy = {
+        "llm.request.type": "chat",
+        "gen_ai.prompt.0.role": "user",
+        "gen_ai.prompt.0.content": '[{"type": "text", "text": "c"}]',
+    }
+    spans, _ = read(write(tmp_path / "t.jsonl", line([span(1, own), span(2, legacy)])))
+    assert spans["query_text"].to_list() == ["a\nb", "c"]
+
+
 @settings(deadline=None)
 @given(st.binary(max_size=60), st.dictionaries(st.text(max_size=4), st.integers(), max_size=3))
 def test_no_line_can_stop_a_file(

@@ -19,7 +19,7 @@ from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats import fields
 from evalcov_pipeline.formats.attributes import feedback
 from evalcov_pipeline.formats.lines import Reject, plain_suffix
-from evalcov_pipeline.formats.traces import BATCH_ROWS, TraceOptions, span_frame
+from evalcov_pipeline.formats.traces import BATCH_ROWS, Cells, TraceOptions, cells, span_frame
 
 NAME = "generic"
 _SEGMENT = "segment."
@@ -78,14 +78,14 @@ def read(path: Path, options: TraceOptions) -> Iterator[pl.DataFrame | Reject]:
         BadInput: a mapping of a column that does not exist in the canonical rows.
     """
     _check_mapping(options.mapping)
-    batch: list[dict[str, Any]] = []
+    batch: list[Cells] = []
     for item in fields.rows(path):
         if isinstance(item, Reject):
             yield item
             continue
         number, row = item
         try:
-            batch.append(_turn(row, options))
+            batch.append(cells(_turn(row, options)))
         except ValueError as error:
             yield Reject(str(path), number, str(error), fields.raw(row))
         if len(batch) >= BATCH_ROWS:

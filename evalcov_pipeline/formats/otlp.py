@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,11 @@ from evalcov_pipeline.formats.attributes import (
     span_kind,
 )
 from evalcov_pipeline.formats.lines import Reject, json_lines
-from evalcov_pipeline.formats.traces import BATCH_ROWS, TraceOptions, span_frame
+from evalcov_pipeline.formats.traces import BATCH_ROWS, Cells, TraceOptions, cells, span_frame
 
 NAME = "otlp"
-_EPOCH = datetime(1970, 1, 1)
 _OLDEST_NS = 10**17  # March 1973: less is a time in another unit
+_NEWEST_NS = 2**63  # the year 2262
 _TRACE_ID = re.compile(r"[0-9a-f]{32}").fullmatch
 _SPAN_ID = re.compile(r"[0-9a-f]{16}").fullmatch
 _MALFORMED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
@@ -47,7 +46,7 @@ def recognises(path: Path, head: bytes) -> bool:
 def read(path: Path, options: TraceOptions) -> Iterator[pl.DataFrame | Reject]:
     """Stream a file as batches of spans; what cannot be read comes as a `Reject`."""
     source = options.source or NAME
-    rows: list[dict[str, Any]] = []
+    rows: list[Cells] = []
     for line in json_lines(path):
         if isinstance(line, Reject):
             yield line
@@ -57,7 +56,7 @@ def read(path: Path, options: TraceOptions) -> Iterator[pl.DataFrame | Reject]:
             for resource, record, is_log in _records(data):
                 try:
                     read_record = _log_rows if is_log else _span_rows
-                    rows.extend(read_record(record, resource, source, options))
+                    rows.extend(map(cells, read_record(record, resource, source, options)))
                 except _MALFORMED as error:
                     yield Reject(str(path), number, _reason(error), _raw(record))
         except _MALFORMED as error:
@@ -102,22 +101,24 @@ def _span_rows(
     if (span.get("status") or {}).get("code") in (2, "STATUS_CODE_ERROR"):
         error = error or "error"
     kind = span_kind(own)
-    row = span_columns(kind, span.get("name") or "", own, resource)
+    row = span_columns(kind, str(span.get("name") or ""), own, resource)
     row["feedback"] += evaluations
-    started = _instant(span, "startTimeUnixNano")
-    ended = _instant(span, "endTimeUnixNano") if _given(span, "endTimeUnixNano") else None
+    started = _nanoseconds(span, "startTimeUnixNano")
+    if started is None:
+        raise ValueError("startTimeUnixNano is missing")
+    ended = _nanoseconds(span, "endTimeUnixNano")
     row |= {
         "source": source,
         "trace_id": _trace_id(span.get("traceId")),
         "span_id": _span_id(span.get("spanId")),
         "parent_id": _span_id(span["parentSpanId"]) if span.get("parentSpanId") else None,
         "kind": kind,
-        "started_at": started,
-        "ended_at": ended if ended is None or ended >= started else None,
+        "started_at": started // 1000,
+        "ended_at": None if ended is None or ended < started else ended // 1000,
         "error_type": None if error is None else str(error),
     }
     if kind != "evaluator":
-        row["set_aside"] = options.set_aside(row["service"], row["environment"], own) or (
+        row["set_aside"] = options.set_aside(row.get("service"), row.get("environment"), own) or (
             "excluded" if options.excludes(resource) else None
         )
         yield row
@@ -138,11 +139,13 @@ def _log_rows(
         return
     if not record.get("traceId"):
         raise ValueError("evaluation result without a traceId to attach it to")
-    stamp = "timeUnixNano" if _given(record, "timeUnixNano") else "observedTimeUnixNano"
+    at = _nanoseconds(record, "timeUnixNano") or _nanoseconds(record, "observedTimeUnixNano")
+    if at is None:
+        raise ValueError("timeUnixNano is missing")
     item = {
         "source": source,
-        "span_id": f"{record[stamp]}:{own.get('gen_ai.evaluation.name')}",
-        "started_at": _instant(record, stamp),
+        "span_id": f"{at}:{own.get('gen_ai.evaluation.name')}",
+        "started_at": at // 1000,
         "feedback": [evaluation(own)],
     }
     yield _feedback_row(item, _trace_id(record["traceId"]), record.get("spanId"))
@@ -162,7 +165,13 @@ def _feedback_row(row: Mapping[str, Any], trace_id: str, span_id: str | None) ->
 
 
 def _attributes(pairs: Any) -> dict[str, Any]:
-    return {pair["key"]: _any_value(pair.get("value")) for pair in pairs or ()}
+    """Values by name; an attribute without a value tells nothing and is left out."""
+    found = {}
+    for pair in pairs or ():
+        name, value = pair["key"], _any_value(pair.get("value"))
+        if value is not None:
+            found[name] = value
+    return found
 
 
 def _any_value(value: Any) -> Any:
@@ -179,18 +188,17 @@ def _any_value(value: Any) -> Any:
     return inner
 
 
-def _given(record: Mapping[str, Any], name: str) -> bool:
-    return record.get(name) not in (None, "", "0", 0)
-
-
-def _instant(record: Mapping[str, Any], name: str) -> datetime:
-    """Naive UTC instant of a nanosecond field, to the microsecond."""
-    if not _given(record, name):
-        raise ValueError(f"{name} is missing")
-    nanoseconds = int(record[name])
-    if nanoseconds < _OLDEST_NS:
+def _nanoseconds(record: Mapping[str, Any], name: str) -> int | None:
+    """Instant since 1970 in a field; None where it is not given."""
+    value = record.get(name)
+    if value is None or value == "":
+        return None
+    nanoseconds = int(value)
+    if nanoseconds == 0:
+        return None
+    if not _OLDEST_NS <= nanoseconds < _NEWEST_NS:
         raise ValueError(f"{name} is not in nanoseconds since 1970")
-    return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
+    return nanoseconds
 
 
 def _trace_id(value: Any) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import translate
-from functools import cached_property
+from functools import cached_property, lru_cache
 from re import compile as regex
 from typing import Any
 
@@ -15,7 +15,10 @@ import pyarrow as pa
 from evalcov_pipeline.core.turns import SPANS
 from evalcov_pipeline.settings import ProductionSettings
 
-BATCH_ROWS = 20_000
+Cells = tuple[Any, ...]
+BATCH_ROWS = 2_000  # more rows at once cost more than they save: they leave the processor's cache
+_REMEMBERED = 4096
+_NAMES = tuple(SPANS.names())
 _ARROW = SPANS.to_frame().to_arrow().schema
 
 
@@ -34,24 +37,14 @@ class TraceOptions:
     production: ProductionSettings = field(default_factory=ProductionSettings)
 
     @cached_property
-    def _excluding(self) -> Any:
+    def _excluding(self) -> Callable[[tuple[str, ...]], bool]:
         patterns = "|".join(translate(p) for p in self.production.excluded_attributes)
-        return regex(patterns or r"(?!)").match
-
-    @cached_property
-    def _names_seen(self) -> dict[str, bool]:
-        return {}
+        match = regex(patterns or r"(?!)").match
+        return lru_cache(_REMEMBERED)(lambda names: any(map(match, names)))
 
     def excludes(self, attributes: Mapping[str, Any]) -> bool:
         """Whether an attribute marks eval or test traffic."""
-        seen = self._names_seen
-        for name in attributes:
-            hit = seen.get(name)
-            if hit is None:
-                hit = seen[name] = self._excluding(name) is not None
-            if hit:
-                return True
-        return False
+        return self._excluding(tuple(attributes))
 
     def set_aside(
         self, service: str | None, environment: str | None, attributes: Mapping[str, Any]
@@ -71,6 +64,13 @@ class TraceOptions:
         return None
 
 
-def span_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
-    """Rows by column name as a frame of schema `SPANS`; absent columns are NULL."""
-    return pl.DataFrame(pa.Table.from_pylist(rows, schema=_ARROW))
+def cells(row: Mapping[str, Any]) -> Cells:
+    """A row by column name as its values in the order of `SPANS`; absent columns are None."""
+    return tuple(map(row.get, _NAMES))
+
+
+def span_frame(rows: list[Cells]) -> pl.DataFrame:
+    """Rows as a frame of schema `SPANS`."""
+    columns = zip(zip(*rows, strict=True), _ARROW.types, strict=True)
+    arrays = [pa.array(column, type) for column, type in columns]
+    return pl.DataFrame(pa.table(arrays, schema=_ARROW))

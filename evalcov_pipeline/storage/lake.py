@@ -31,6 +31,7 @@ from evalcov_pipeline.core.turns import SPANS, TRACE, TURNS, fold_turns
 
 _FEEDBACK = "feedback"
 _ONE_DAY = timedelta(days=1)
+_WAITING_BYTES = 64 << 20
 _KEY = [*TRACE, "span_id"]
 _LEADING = ("source", "trace_id", "session_id", "span_id")
 
@@ -63,7 +64,8 @@ class DayReport:
 class Staging:
     """Spans of one imported file on their way into the staging area.
 
-    Nothing is visible before `commit`; a batch is on disk as soon as it was added.
+    Nothing is visible before `commit`. Batches wait in memory, up to `_WAITING_BYTES`, since small
+    writes to the files of many days cost more than reading the spans.
     """
 
     def __init__(self, lake: Path, file_id: str, folder: Path) -> None:
@@ -71,15 +73,27 @@ class Staging:
         self._traces = lake / "traces"
         self._file = f"{file_id}.parquet"
         self._folder = folder
+        self._waiting: list[pl.DataFrame] = []
+        self._waiting_bytes: float = 0
         self._writers: dict[str, pq.ParquetWriter] = {}
 
     def add(self, spans: pl.DataFrame) -> None:
         """Append a batch (schema `SPANS`)."""
+        self._waiting.append(spans)
+        self._waiting_bytes += spans.estimated_size()
+        if self._waiting_bytes >= _WAITING_BYTES:
+            self._write()
+
+    def _write(self) -> None:
+        """Append what waits to the files of its days."""
+        if not self._waiting:
+            return
         days = pl.format("date={}", pl.col("started_at").dt.date())
         place = pl.when(pl.col("kind") == "feedback").then(pl.lit(_FEEDBACK)).otherwise(days)
-        parts = spans.with_columns(place=place).partition_by(
-            "place", as_dict=True, include_key=False
-        )
+        spans = pl.concat(self._waiting).with_columns(place=place)
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        parts = spans.partition_by("place", as_dict=True, include_key=False)
         for (name,), part in parts.items():
             table = part.to_arrow()
             if name not in self._writers:
@@ -90,8 +104,15 @@ class Staging:
 
     def close(self) -> None:
         """Finish the files under their temporary names."""
+        self._write()
         for writer in self._writers.values():
             writer.close()
+
+    def discard(self) -> None:
+        """Remove what was not committed."""
+        self._waiting.clear()
+        self.close()
+        shutil.rmtree(self._folder)
 
     def duplicates(self) -> int:
         """Spans that are in the staging area already, from another file, or twice in this one."""
@@ -168,8 +189,7 @@ def staging(lake: Path, file_id: str) -> Iterator[Staging]:
     try:
         yield staged
     finally:
-        staged.close()
-        shutil.rmtree(folder)
+        staged.discard()
 
 
 def days_pending(lake: Path) -> list[date]:
