@@ -37,8 +37,9 @@ from evalcov_pipeline_tests.conftest import (
 
 CLOCKS = {"created_at", "imported_at", "at", "hash", "previous_hash"}
 COMPARED = (
-    "coverage_scores", "cluster_coverage", "text_coverage", "trace_sample", "sample_days", "texts",
-    "taxonomies", "clusters", "cluster_assignments", "taxonomy_lineage", "eval_cases",
+    "coverage_scores", "cluster_coverage", "text_coverage", "eval_coverage", "trace_sample",
+    "sample_days", "texts", "taxonomies", "clusters", "cluster_assignments", "taxonomy_lineage",
+    "eval_cases",
 )  # fmt: skip
 
 
@@ -92,7 +93,8 @@ def forget_scores(settings: Settings) -> None:
     with Warehouse(settings.warehouse).writer() as con:
         for table in (
             "trace_sample", "sample_days", "texts", "cluster_assignments", "coverage_scores",
-            "cluster_coverage", "text_coverage", "eval_cases", "eval_case_versions", "eval_runs",
+            "cluster_coverage", "text_coverage", "eval_coverage", "eval_cases",
+            "eval_case_versions", "eval_runs",
         ):  # fmt: skip
             con.execute(f"DELETE FROM {table}")
 

@@ -11,7 +11,7 @@ from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.coverage import WeekReport, score_and_write
 from evalcov_pipeline.storage.embedding import vector_cache
 
-TABLES = ("coverage_scores", "cluster_coverage", "text_coverage")
+TABLES = ("coverage_scores", "cluster_coverage", "text_coverage", "eval_coverage")
 _TREND = (
     "jsd_adjusted", "jsd", "jsd_ci_low", "jsd_ci_high", "p_value", "null_p95", "covered_share",
     "unmeasured_share", "novel_share", "eval_score", "reweighted_score", "latency_ms", "cost_usd",
@@ -57,8 +57,8 @@ def coverage(
     yield dg.MaterializeResult(
         asset_key="coverage_scores", check_results=list(_checks([*reports.values()]))
     )
-    yield dg.MaterializeResult(asset_key="cluster_coverage")
-    yield dg.MaterializeResult(asset_key="text_coverage")
+    for table in TABLES[1:]:
+        yield dg.MaterializeResult(asset_key=table)
 
 
 def _facts(table: str, report: WeekReport | None, as_of_: str) -> dict[str, object]:
@@ -66,6 +66,8 @@ def _facts(table: str, report: WeekReport | None, as_of_: str) -> dict[str, obje
         return {**row_count(0), "notes": "The week has no production traffic: no score."}
     if table == "text_coverage":
         return {**row_count(len(report.texts)), "in_gap": int(report.texts["in_gap"].sum())}
+    if table == "eval_coverage":
+        return {**row_count(len(report.cases))}
     headline = report.clusters.filter(pl.col("taxonomy_id") == report.headline["taxonomy_id"])
     if table == "cluster_coverage":
         worst = headline.filter(pl.col("eval_cases") == 0).sort("production_share", descending=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -35,6 +34,7 @@ class WeekReport:
     scores: list[dict[str, Any]]
     clusters: pl.DataFrame
     texts: pl.DataFrame
+    cases: pl.DataFrame
 
     @property
     def headline(self) -> dict[str, Any]:
@@ -57,10 +57,7 @@ def score_and_write(
         else:
             report = _score(con, settings, cache, as_of, used)
     with warehouse.writer() as con:
-        if report is None:
-            _write_week(con, as_of, [], pl.DataFrame(), pl.DataFrame())
-        else:
-            _write_week(con, as_of, report.scores, report.clusters, report.texts)
+        _write_week(con, as_of, report)
     return report
 
 
@@ -185,20 +182,20 @@ def _run_figures(
     return {**(production or {}), **(run or {"latency_ms": None, "cost_usd": None})}
 
 
-def _write_week(
-    con: duckdb.DuckDBPyConnection,
-    as_of: datetime,
-    scores: Sequence[Mapping[str, Any]],
-    clusters: pl.DataFrame,
-    texts: pl.DataFrame,
-) -> None:
-    """Replace a week's rows of the coverage tables; empty arguments delete them."""
+def _write_week(con: duckdb.DuckDBPyConnection, as_of: datetime, report: WeekReport | None) -> None:
+    """Replace a week's rows of the coverage tables; without a report they are deleted."""
     stamp = pl.lit(as_of, pl.Datetime("us")).alias("as_of")
-    score_rows = pl.DataFrame(scores, infer_schema_length=None, schema_overrides=_SCORE_TYPES)
+    none = pl.DataFrame()
+    scores = pl.DataFrame(
+        report.scores if report else [],
+        infer_schema_length=None,
+        schema_overrides=_SCORE_TYPES if report else None,
+    )
     for table, rows in (
-        ("coverage_scores", score_rows),
-        ("cluster_coverage", clusters),
-        ("text_coverage", texts),
+        ("coverage_scores", scores),
+        ("cluster_coverage", report.clusters if report else none),
+        ("text_coverage", report.texts if report else none),
+        ("eval_coverage", report.cases if report else none),
     ):
         replace_slice(con, table, rows.with_columns(stamp) if len(rows) else rows, as_of=as_of)
 
@@ -245,7 +242,10 @@ def _score(
         maintain_order="left",
     )
     return WeekReport(
-        scores[::-1], pl.concat([headline, *clusters[:-1]], how="diagonal"), texts.drop("weight")
+        scores[::-1],
+        pl.concat([headline, *clusters[:-1]], how="diagonal"),
+        texts.drop("weight"),
+        _eval_coverage(con, settings, cache, used.headline, cases),
     )
 
 
@@ -279,6 +279,32 @@ def _text_coverage(
         in_gap=pl.Series(found.in_gap),
         map_x=pl.Series(place[:, 0]).cast(pl.Float64),
         map_y=pl.Series(place[:, 1]).cast(pl.Float64),
+    )
+
+
+def _eval_coverage(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    cache: VectorCache,
+    taxonomy_id: str,
+    cases: pl.DataFrame,
+) -> pl.DataFrame:
+    """Rows of `eval_coverage`."""
+    texts = frame(
+        con,
+        "SELECT text_hash, cluster_id FROM cluster_assignments"
+        " WHERE taxonomy_id = ? AND text_hash IN (SELECT unnest(?)) ORDER BY text_hash",
+        [taxonomy_id, cases["text_hash"].drop_nulls().unique().to_list()],
+    )
+    hashes = texts["text_hash"].to_list()
+    place = locate(taxonomies.load(settings.taxonomies, taxonomy_id), cache.get(hashes), hashes)
+    placed = texts.with_columns(
+        map_x=pl.Series(place[:, 0]).cast(pl.Float64), map_y=pl.Series(place[:, 1]).cast(pl.Float64)
+    )
+    return (
+        cases.select("case_id", "text_hash")
+        .join(placed, on="text_hash", how="left", maintain_order="left")
+        .with_columns(pl.col("cluster_id").fill_null(-1))
     )
 
 

@@ -78,3 +78,14 @@ CREATE TABLE IF NOT EXISTS text_coverage (
   map_y DOUBLE, -- position on the taxonomy's 2-D map
   PRIMARY KEY (as_of, text_hash)
 );
+
+-- Where each active eval case lies, under the headline taxonomy.
+CREATE TABLE IF NOT EXISTS eval_coverage (
+  as_of TIMESTAMP NOT NULL, -- exclusive end of the scored week, UTC
+  case_id VARCHAR NOT NULL, -- eval case
+  text_hash VARCHAR, -- its last user message, see texts; NULL where there is none
+  cluster_id INTEGER NOT NULL, -- cluster under the headline taxonomy; -1 = novel
+  map_x DOUBLE, -- position on the taxonomy's 2-D map, as in text_coverage; NULL without a text
+  map_y DOUBLE, -- position on the taxonomy's 2-D map
+  PRIMARY KEY (as_of, case_id)
+);
