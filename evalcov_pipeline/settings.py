@@ -185,6 +185,11 @@ class Settings(BaseSettings):
         return self.home / "published.duckdb"
 
     @property
+    def report(self) -> Path:
+        """The HTML report of the newest score."""
+        return self.home / "reports" / "coverage.html"
+
+    @property
     def taxonomies(self) -> Path:
         """Folder of the frozen taxonomies."""
         return self.home / "taxonomies"

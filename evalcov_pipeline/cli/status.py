@@ -46,21 +46,17 @@ def print_status(
         if gap["exemplars"]:
             click.echo(f"          e.g. {gap['exemplars'][0][:90]!r}")
     click.echo(f"Next: {status['next']}")
+    if settings.report.exists():
+        click.echo(f"\nReport: {settings.report}")
 
 
 def read_status(settings: Settings, as_of: datetime | None = None) -> dict[str, Any]:
     """The newest headline score or that of one week, its largest gaps and what to do next."""
-    import duckdb
-
+    from evalcov_pipeline.reports.findings import next_steps
+    from evalcov_pipeline.storage.published import reading
     from evalcov_pipeline.storage.warehouse import frame, one_row
 
-    if not settings.published.exists():
-        raise BadInput(
-            what="nothing was published yet",
-            where=str(settings.published),
-            what_to_do="run `evalcov run weekly` (or `evalcov demo` for the sample) first",
-        )
-    with duckdb.connect(settings.published, read_only=True) as con:
+    with reading(settings.published) as con:
         score = one_row(
             con,
             "SELECT * FROM coverage_scores WHERE headline AND ($1 IS NULL OR as_of = $1)"
@@ -84,7 +80,7 @@ def read_status(settings: Settings, as_of: datetime | None = None) -> dict[str, 
             " ORDER BY production_share DESC, cluster_id LIMIT 5",
             [score["as_of"], score["taxonomy_id"]],
         ).to_dicts()
-    return {"score": dict(score), "gaps": gaps, "next": _next(score)}
+    return {"score": dict(score), "gaps": gaps, "next": str(next_steps(score)[0])}
 
 
 def _figures(score: Mapping[str, Any]) -> list[str]:
@@ -102,20 +98,6 @@ def _figures(score: Mapping[str, Any]) -> list[str]:
     )
     lines.append(f"trend      {score['diagnosis'] or '-'} ({score['diagnosis_reason']})")
     return lines
-
-
-def _next(score: Mapping[str, Any]) -> str:
-    if score["n_eval"] == 0:
-        return "import the eval suite: `evalcov ingest evals FILES`, then `evalcov run weekly`"
-    if score["degraded"]:
-        return "plan new cases for the gaps: `evalcov refresh`"
-    if score["band"] == "undecidable":
-        if score["cases_to_settle"] is None:
-            return "import more traffic"
-        return f"grow the suite to about {score['cases_to_settle']} cases to know"
-    if score["eval_score"] is None:
-        return "import eval results: `evalcov ingest results FILES`"
-    return "nothing; the next weekly run scores the week that follows"
 
 
 def _percent(share: float | None) -> str:

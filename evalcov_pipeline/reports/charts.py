@@ -1,0 +1,550 @@
+"""The report's charts, as SVG that needs no script.
+
+vl-convert (BSD-3-Clause, maintained by the Vega project, no further dependencies) draws Vega-Lite
+offline while the page is written: a chart then costs its own kilobytes and prints, follows dark
+mode by CSS and works where scripts are blocked. Bokeh and Altair would put 0.9 to 1.3 MB of
+JavaScript into every page, plotly 4.8 MB; matplotlib has neither colours that follow the page nor
+texts per point.
+
+Colours are CSS variables of the page. What a mark stands for is its `aria-label`, which the page
+shows when it is pointed at.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import polars as pl
+from markupsafe import Markup
+
+Spec = dict[str, Any]
+Box = tuple[float, float, float, float]
+
+LEVELS = ("tested", "less tested", "in a gap", "deep in a gap")
+"""How well a text is covered, best first."""
+MOST_POINTS = 3000
+"""Texts on the map: more would make the page heavy, not clearer."""
+_LONGEST_TIP = 140
+_LONGEST_NOTE = 60
+_LONGEST_JUDGE = 24
+_UPPER, _LOWER = 190, 150
+_WITHOUT_LABELS = 500
+_EDGE = 22
+_LETTER = 8.4
+_SIDES = {
+    "right": ("left", 15, 0), "left": ("right", -15, 0),
+    "above": ("center", 0, -24), "below": ("center", 0, 24),
+}  # fmt: skip
+"""Alignment and offset in pixels of a label beside its badge."""
+_AGES = (
+    (30, "under 30 days"), (90, "30–90 days"), (180, "90–180 days"), (365, "180–365 days"),
+    (None, "over a year"),
+)  # fmt: skip
+_LINE = {"interpolate": "linear", "strokeWidth": 2}
+_CONFIG: Spec = {
+    "font": "system-ui, sans-serif",
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": "var(--muted)",
+        "labelFontSize": 12,
+        "titleColor": "var(--muted)",
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "gridColor": "var(--line)",
+        "domainColor": "var(--line)",
+        "tickColor": "var(--line)",
+        "aria": False,
+    },
+    "text": {"color": "var(--muted)", "fontSize": 12, "aria": False},
+    "rule": {"color": "var(--muted)", "aria": False},
+    "area": {"aria": False},
+    "line": {"aria": False},
+}
+
+
+@dataclass(frozen=True)
+class Badge:
+    """A numbered place on the map."""
+
+    x: float
+    y: float
+    label: str
+
+
+def trend(history: pl.DataFrame, threshold: float, width: int) -> Markup:
+    """Divergence above, pass rate below, over the scored weeks.
+
+    A line connects scores under one taxonomy, so a refit week shows both scores and the step
+    between them; no line of the pass rate crosses a change of judge.
+
+    Args:
+        history: rows of `coverage_scores`, oldest first.
+        threshold: divergence from which a score is degraded.
+        width: pixels of the plot without its axis.
+    """
+    headline = history.filter("headline")
+    weeks = headline["as_of"].to_list()
+    refits = [new["as_of"] for old, new in _steps(headline, "taxonomy_id")]
+    judges = [
+        (new["as_of"], new["judge_id"])
+        for old, new in _steps(headline.drop_nulls("eval_score"), "judge_id")
+    ]
+    divergence = [
+        {
+            "week": _utc(row["as_of"]), "value": row["jsd_adjusted"], "low": row["jsd_ci_low"],
+            "high": row["jsd_ci_high"], "line": row["taxonomy_id"], "headline": row["headline"],
+            "tip": f"Week to {row['as_of']:%Y-%m-%d}: divergence {row['jsd_adjusted']:.2f}"
+            f" ({row['jsd_ci_low']:.2f} to {row['jsd_ci_high']:.2f})"
+            + ("" if row["headline"] else ", under the previous clusters"),
+        }
+        for row in history.drop_nulls("jsd_adjusted").iter_rows(named=True)
+    ]  # fmt: skip
+    quality = [
+        {
+            "week": _utc(row["as_of"]), "value": row["eval_score"], "low": row["reweighted_low"],
+            "high": row["reweighted_high"],
+            "line": sum(row["as_of"] >= at for at, _ in judges),
+            "tip": f"Week to {row['as_of']:%Y-%m-%d}: {row['eval_score']:.0%} pass on the suite,"
+            f" {row['reweighted_low']:.0%} to {row['reweighted_high']:.0%} of production"
+            + (f" (judge {shortened(row['judge_id'], _LONGEST_NOTE)})" if row["judge_id"] else ""),
+        }
+        for row in headline.drop_nulls(["eval_score", "reweighted_low"]).iter_rows(named=True)
+    ]  # fmt: skip
+    margin = (weeks[-1] - weeks[0]) / 20 if len(weeks) > 1 else timedelta(days=7)
+    axis: Spec = {
+        "field": "week",
+        "type": "temporal",
+        "title": None,
+        "scale": {
+            "type": "utc",
+            "nice": False,
+            "domain": [_utc(weeks[0] - margin), _utc(weeks[-1] + margin)],
+        },
+        "axis": {
+            "values": [_utc(week) for week in _spread(weeks, max(2, width // 80))],
+            "format": "%d %b",
+            "grid": False,
+        },
+    }
+    top = max([0.4, 1.2 * threshold, *(row["high"] for row in divergence)])
+    upper = [
+        _lines(divergence, axis, _y("divergence", [0, min(1.0, top)], ".1f"), "divergence"),
+        _horizontal(threshold, f"threshold {threshold:g}"),
+        *_marked([(at, "clustered anew") for at in refits], axis, width, _UPPER),
+    ]
+    lower = [
+        _lines(quality, axis, _y("pass rate", [0, 1], "%"), "quality"),
+        *_marked(
+            [(at, f"judge: {shortened(name or 'unknown', _LONGEST_JUDGE)}") for at, name in judges],
+            axis,
+            width,
+            _LOWER,
+        ),
+    ]
+    panels = [{"width": width, "height": _UPPER, "layer": upper}]
+    if quality:
+        panels.append({"width": width, "height": _LOWER, "layer": lower})
+    return _svg({"vconcat": panels, "spacing": 12})
+
+
+def traffic_map(
+    texts: pl.DataFrame, cases: pl.DataFrame, badges: Sequence[Badge], width: int
+) -> Markup:
+    """Production texts by how well they are covered, eval cases over them, the gaps numbered.
+
+    Args:
+        texts: text, label, level (of `LEVELS`), map_x and map_y.
+        cases: case_id, label, text, map_x, map_y.
+        badges: the gaps, most important first; on a narrow map they have no label.
+        width: pixels.
+    """
+    wide = width > _WITHOUT_LABELS
+    height = round(width * (0.72 if wide else 1))
+    ordered = sorted(texts.iter_rows(named=True), key=lambda row: LEVELS.index(row["level"]))
+    points = [
+        {
+            "x": round(row["map_x"], 3), "y": round(row["map_y"], 3), "level": row["level"],
+            "tip": _tip(row["text"], row["label"], row["level"]),
+        }
+        for row in ordered
+    ]  # fmt: skip
+    suite = [
+        {
+            "x": round(row["map_x"], 3), "y": round(row["map_y"], 3),
+            "tip": _tip(row["text"] or "", row["label"], f"eval case {row['case_id']}"),
+        }
+        for row in cases.drop_nulls(["map_x", "map_y"]).iter_rows(named=True)
+    ]  # fmt: skip
+    place: Spec = {}
+    frame: dict[str, tuple[float, float]] = {}
+    for axis, pixels in (("x", width), ("y", height)):
+        known = [row[axis] for row in (*points, *suite)]
+        edge = (max(known) - min(known) or 1.0) * _EDGE / pixels
+        frame[axis] = (min(known) - edge, max(known) + edge)
+        place[axis] = {
+            "field": axis,
+            "type": "quantitative",
+            "axis": None,
+            "scale": {"domain": frame[axis], "nice": False, "zero": False},
+        }
+    named = [
+        {"x": badge.x, "y": badge.y, "number": str(number), "label": badge.label, "side": side}
+        for number, (badge, side) in enumerate(
+            zip(badges, _label_sides(badges, frame, width, height), strict=True), 1
+        )
+    ]
+    tip = {"description": {"field": "tip"}}
+    colours = {
+        "field": "level",
+        "type": "ordinal",
+        "legend": None,
+        "scale": {
+            "domain": list(LEVELS),
+            "range": [f"var(--level-{i})" for i in range(len(LEVELS))],
+        },
+    }
+    layers: list[Spec] = [
+        {
+            "data": {"values": points},
+            "mark": {"type": "circle", "size": 26 if wide else 14, "opacity": 0.75},
+            "encoding": {**place, **tip, "color": colours},
+        },
+        {
+            "data": {"values": suite},
+            "mark": {
+                "type": "point", "shape": "diamond", "filled": True, "size": 58 if wide else 26,
+                "fill": "var(--ink)", "stroke": "var(--page)", "strokeWidth": 1, "opacity": 1,
+            },
+            "encoding": {**place, **tip},
+        },
+        *(
+            {
+                "data": {"values": [row for row in named if row["side"] == side]},
+                "mark": {
+                    "type": "text", "align": align, "dx": dx, "dy": dy, "fontSize": 14,
+                    "fontWeight": 600, "color": "var(--ink)",
+                },
+                "encoding": {**place, "text": {"field": "label"}},
+            }
+            for side, (align, dx, dy) in (_SIDES.items() if wide else ())
+        ),
+        {
+            "data": {"values": named},
+            "mark": {
+                "type": "circle", "size": 440 if wide else 230, "opacity": 1, "aria": False,
+                "fill": "var(--badge)", "stroke": "var(--page)", "strokeWidth": 1.5,
+            },
+            "encoding": place,
+        },
+        {
+            "name": "number",
+            "data": {"values": named},
+            "mark": {
+                "type": "text", "fontSize": 13 if wide else 11, "fontWeight": 700,
+                "baseline": "middle", "color": "var(--on-badge)",
+            },
+            "encoding": {**place, "text": {"field": "number"}},
+        },
+    ]  # fmt: skip
+    return _svg({"width": width, "height": height, "padding": 0, "layer": layers})
+
+
+def _label_sides(
+    badges: Sequence[Badge], frame: Mapping[str, tuple[float, float]], width: int, height: int
+) -> list[str | None]:
+    """On which side of its badge each label has room; None where it has none."""
+    centres = []
+    for badge in badges:
+        (left, right), (bottom, top) = frame["x"], frame["y"]
+        centres.append(
+            (width * (badge.x - left) / (right - left), height * (top - badge.y) / (top - bottom))
+        )
+    taken = [(x - 12, y - 12, x + 12, y + 12) for x, y in centres]
+    chosen: list[str | None] = []
+    for badge, (x, y) in zip(badges, centres, strict=True):
+        long = _LETTER * len(badge.label)
+        found = None
+        for side, (align, dx, dy) in _SIDES.items():
+            start = x + dx - {"left": 0.0, "center": long / 2, "right": long}[align]
+            box = (start, y + dy - 9, start + long, y + dy + 9)
+            inside = box[0] >= 0 and box[2] <= width and box[1] >= 0 and box[3] <= height
+            if inside and not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                found = side
+                break
+        chosen.append(found)
+    return chosen
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def ages(cases: pl.DataFrame, as_of: datetime, origins: Sequence[str], width: int) -> Markup:
+    """Cases by age at `as_of`, stacked by origin.
+
+    Args:
+        cases: origin and effective_at.
+        as_of: instant of the score.
+        origins: names in the order of their colours.
+        width: pixels of the plot without its axis.
+    """
+    rows = [
+        {"age": _age(as_of - at), "origin": origin}
+        for origin, at in cases.select("origin", "effective_at").iter_rows()
+    ]
+    return _svg(
+        {
+            "width": width,
+            "height": {"step": 30},
+            "data": {"values": rows},
+            "mark": {"type": "bar", "height": 18},
+            "encoding": {
+                "y": {
+                    "field": "age",
+                    "type": "ordinal",
+                    "title": None,
+                    "scale": {"domain": [name for _, name in _AGES]},
+                    "axis": {"domain": False, "ticks": False, "labelLimit": 200},
+                },
+                "x": {
+                    "aggregate": "count",
+                    "title": "cases",
+                    "axis": {"tickMinStep": 1, "tickCount": 4, "format": "d"},
+                },
+                "color": _origin_colours(origins),
+                "order": {"field": "origin"},
+            },
+        }
+    )
+
+
+def suite_size(suite: pl.DataFrame, origins: Sequence[str], width: int) -> Markup:
+    """Active cases by week, stacked by origin.
+
+    Args:
+        suite: as_of, origin, cases.
+        origins: names in the order of their colours.
+        width: pixels of the plot without its axis.
+    """
+    weeks = suite["as_of"].unique().sort().to_list()
+    rows = [
+        {"week": f"{as_of:%d %b %Y}", "origin": origin, "cases": n}
+        for as_of, origin, n in suite.select("as_of", "origin", "cases").iter_rows()
+    ]
+    return _svg(
+        {
+            "width": width,
+            "height": 150,
+            "data": {"values": rows},
+            "mark": {"type": "bar", "width": {"band": 0.7}},
+            "encoding": {
+                "x": {
+                    "field": "week",
+                    "type": "ordinal",
+                    "title": None,
+                    "scale": {"domain": [f"{week:%d %b %Y}" for week in weeks]},
+                    "axis": {
+                        "values": [f"{w:%d %b %Y}" for w in _spread(weeks, max(2, width // 90))],
+                        "labelExpr": "slice(datum.label, 0, 6)",
+                        "labelAngle": 0,
+                        "ticks": False,
+                    },
+                },
+                "y": {
+                    "field": "cases",
+                    "type": "quantitative",
+                    "title": "cases",
+                    "axis": {"tickCount": 4, "format": "d"},
+                },
+                "color": _origin_colours(origins),
+                "order": {"field": "origin"},
+            },
+        }
+    )
+
+
+def sparkline(shares: Sequence[float | None]) -> Markup:
+    """A share over the weeks, from 0 to its own maximum; empty with fewer than two known."""
+    rows = [{"x": i, "y": share} for i, share in enumerate(shares) if share is not None]
+    if len(rows) < 2:
+        return Markup("")
+    place = {
+        "x": {
+            "field": "x", "type": "quantitative", "axis": None,
+            "scale": {"domain": [0, len(shares) - 1]},
+        },
+        "y": {"field": "y", "type": "quantitative", "axis": None, "scale": {"zero": True}},
+    }  # fmt: skip
+    return _svg(
+        {
+            "width": 72,
+            "height": 18,
+            "padding": 3,
+            "layer": [
+                {
+                    "data": {"values": rows},
+                    "mark": {"type": "line", "color": "var(--divergence)", "strokeWidth": 1.6},
+                    "encoding": place,
+                },
+                {
+                    "data": {"values": rows[-1:]},
+                    "mark": {"type": "circle", "color": "var(--divergence)", "size": 16},
+                    "encoding": place,
+                },
+            ],
+        },
+        aria=False,
+    )
+
+
+def _lines(rows: list[Spec], x: Spec, y: Spec, name: str) -> Spec:
+    """Lines with their bands; hollow points are not the headline's."""
+    colour = f"var(--{name})"
+    band = {"y": {**y, "field": "low"}, "y2": {"field": "high"}}
+    return {
+        "data": {"values": rows},
+        "encoding": {"x": x, "detail": {"field": "line"}},
+        "layer": [
+            {"mark": {"type": "area", "color": colour, "opacity": 0.2}, "encoding": band},
+            {"mark": {"type": "rule", "color": colour, "opacity": 0.5}, "encoding": band},
+            {"mark": {"type": "line", "color": colour, **_LINE}, "encoding": {"y": y}},
+            {
+                "mark": {"type": "point", "size": 50 if len(rows) <= 26 else 14, "opacity": 1,
+                         "strokeWidth": 2, "stroke": colour},
+                "encoding": {
+                    "y": y,
+                    "fill": {
+                        "condition": {"test": "datum.headline === false", "value": "var(--page)"},
+                        "value": colour,
+                    },
+                    "description": {"field": "tip"},
+                },
+            },
+        ],
+    }  # fmt: skip
+
+
+def _y(title: str, domain: list[float], style: str) -> Spec:
+    return {
+        "field": "value",
+        "type": "quantitative",
+        "title": title,
+        "scale": {"domain": domain},
+        "axis": {"tickCount": 4, "format": style, "minExtent": 34},
+    }
+
+
+def _horizontal(value: float, label: str) -> Spec:
+    at = {"y": {"datum": value}}
+    return {
+        "data": {"values": [{}]},
+        "layer": [
+            {"mark": {"type": "rule", "strokeDash": [5, 4]}, "encoding": at},
+            {
+                "mark": {"type": "text", "align": "left", "dx": 4, "dy": -7},
+                "encoding": {**at, "x": {"value": 0}, "text": {"value": label}},
+            },
+        ],
+    }
+
+
+def _marked(
+    moments: Sequence[tuple[datetime, str]], x: Spec, width: int, height: int
+) -> list[Spec]:
+    """Vertical rules with a name on the side that has room; the newest names where all have not."""
+    start, end = (datetime.fromisoformat(instant) for instant in x["scale"]["domain"])
+    rows: list[Spec] = []
+    free = math.inf
+    for at, name in sorted(moments, reverse=True):
+        place = width * ((at.replace(tzinfo=UTC) - start) / (end - start))
+        side = "right" if place > width / 2 else "left"
+        reach = place + (5 + _LETTER * len(name)) * (side == "left")
+        shown = name if reach < free else ""
+        if shown:
+            free = reach - (5 + _LETTER * len(name))
+        rows.append({"week": _utc(at), "name": shown, "side": side})
+    return [
+        {
+            "data": {"values": [row for row in rows if row["side"] == side]},
+            "encoding": {"x": x},
+            "layer": [
+                {"mark": {"type": "rule", "strokeDash": [2, 3]}},
+                {
+                    "mark": {"type": "text", "align": side, "dx": 4 if side == "left" else -4},
+                    "encoding": {"y": {"value": height - 9}, "text": {"field": "name"}},
+                },
+            ],
+        }
+        for side in ("left", "right")
+    ]
+
+
+def _origin_colours(origins: Sequence[str]) -> Spec:
+    return {
+        "field": "origin",
+        "type": "nominal",
+        "legend": None,
+        "scale": {
+            "domain": list(origins),
+            "range": [f"var(--origin-{i % 5})" for i in range(len(origins))],
+        },
+    }
+
+
+def _steps(rows: pl.DataFrame, column: str) -> list[tuple[Spec, Spec]]:
+    """Consecutive rows between which a column changes."""
+    return [
+        (old, new)
+        for old, new in pairwise(rows.sort("as_of").iter_rows(named=True))
+        if old[column] != new[column]
+    ]
+
+
+def _spread(values: Sequence[datetime], most: int) -> list[datetime]:
+    """At most `most` of the values, evenly spaced, the last among them."""
+    step = max(1, -(-len(values) // most))
+    return list(values[::-1][::step])[::-1]
+
+
+def _age(age: timedelta) -> str:
+    return next(name for days, name in _AGES if days is None or age < timedelta(days=days))
+
+
+def _utc(instant: datetime) -> str:
+    return f"{instant.isoformat()}+00:00"
+
+
+def _tip(text: str, *notes: str) -> str:
+    short = (shortened(note, _LONGEST_NOTE) for note in notes)
+    return "\n".join([shortened(text, _LONGEST_TIP), " · ".join(short)])
+
+
+def shortened(text: str, most: int) -> str:
+    """At most so many characters of a text."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _svg(spec: Spec, *, aria: bool = True) -> Markup:
+    """Draw a specification; the size on the page is left to the page.
+
+    The text is safe to insert: vl-convert escapes what comes from data.
+    """
+    import vl_convert
+
+    config = _CONFIG if aria else {**_CONFIG, "aria": False}
+    drawn = vl_convert.vegalite_to_svg(
+        {"background": "transparent", **spec, "config": config}, allowed_base_urls=[]
+    )
+    size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawn)
+    assert size is not None
+    width = float(size[1])
+    head = f'<svg viewBox="{size[0][9:-1]}" style="max-width:{width:.0f}px" aria-hidden="true"'
+    body = re.sub(r' (?:role|aria-roledescription|aria-hidden)="[\w -]*"', "", drawn)
+    return Markup(re.sub(r"^<svg [^>]*", head, body))

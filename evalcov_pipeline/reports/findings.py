@@ -1,0 +1,201 @@
+"""What a score comes to, in words: the gaps worth closing, reasons for doubt, what to do next."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from evalcov_pipeline.core.coverage import NOVEL
+from evalcov_pipeline.reports.charts import shortened
+from evalcov_pipeline.storage.report import Scored
+
+LOCAL_GAP_SHARE = 0.2
+"""Share of a cluster's traffic in a local gap from which it is listed; chance marks about .03."""
+LOCAL_GAP_LEAST = 0.005
+"""Share of all traffic below which a local gap is an edge case."""
+_EXAMPLES = 3
+_LONGEST_EXAMPLE = 280
+_WHOLE = ("liability", "gap")
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Traffic that no case tests: a cluster without a case, or a part of a cluster.
+
+    Attributes:
+        label: of the cluster.
+        kind: liability, gap or local gap.
+        share: untested share of production, 0..1.
+        reason: why it is called a gap.
+        examples: redacted texts of it.
+        x: its middle on the map.
+        y: its middle on the map.
+    """
+
+    label: str
+    kind: str
+    share: float
+    reason: str
+    examples: Sequence[str]
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something to do, and the command that does it."""
+
+    what: str
+    command: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: `{self.command}`"
+
+
+def find_gaps(scored: Scored, liability_share: float) -> list[Gap]:
+    """Gaps, the largest first, liabilities before all others."""
+    if scored.score["n_eval"] == 0:
+        return []
+    gaps = [
+        _gap(scored, row, liability_share)
+        for row in scored.clusters.filter(pl.col("cluster_id") != NOVEL).iter_rows(named=True)
+        if row["status"] in _WHOLE or has_local_gap(row)
+    ]
+    return sorted(gaps, key=lambda gap: (gap.kind != "liability", -gap.share))
+
+
+def has_local_gap(cluster: Mapping[str, Any]) -> bool:
+    """Whether a part of a cluster's traffic that is worth a case resembles no case."""
+    share = cluster["gap_share"] or 0.0
+    untested = share * cluster["production_share"]
+    return share >= LOCAL_GAP_SHARE and untested >= LOCAL_GAP_LEAST
+
+
+def _gap(scored: Scored, cluster: Mapping[str, Any], liability_share: float) -> Gap:
+    whole = cluster["status"] in _WHOLE
+    texts = scored.texts.filter(
+        (pl.col("cluster_id") == cluster["cluster_id"]) & (whole | pl.col("in_gap"))
+    ).sort("gap_score", "text_hash", descending=[True, False])
+    typical = (cluster["exemplars"] or []) if whole else []
+    return Gap(
+        label=cluster["label"],
+        kind=cluster["status"] if whole else "local gap",
+        share=cluster["production_share"] * (1 if whole else cluster["gap_share"]),
+        reason=_reason(cluster, scored.score["n_eval"], liability_share),
+        examples=_unlike([*typical, *texts["text"]], _EXAMPLES),
+        x=float(np.median(texts["map_x"].to_numpy())),
+        y=float(np.median(texts["map_y"].to_numpy())),
+    )
+
+
+def _reason(cluster: Mapping[str, Any], n_eval: int, liability_share: float) -> str:
+    share, local = cluster["production_share"], cluster["gap_share"]
+    if cluster["status"] == "liability":
+        return (
+            f"No case tests it, and from {liability_share:.0%} of traffic on that alone makes the"
+            " suite degraded."
+        )
+    if cluster["status"] == "gap":
+        chance = (1 - share) ** n_eval
+        few = f"only {chance:.1%}" if chance >= 0.001 else "fewer than 0.1%"
+        return (
+            f"No case tests it. {n_eval} cases drawn like traffic would hold about"
+            f" {n_eval * share:.1f} of its kind; {few} of such suites would hold none."
+        )
+    if cluster["eval_cases"] == 0:
+        return (
+            f"No case tests the cluster, and {local:.0%} of its traffic resembles no case anywhere"
+            " in the suite."
+        )
+    count = f"{cluster['eval_cases']} case{'s' * (cluster['eval_cases'] != 1)}"
+    return f"The cluster has {count}, but {local:.0%} of its traffic resembles none of the suite's."
+
+
+def _unlike(texts: Sequence[str], most: int) -> list[str]:
+    """The first texts that share at most half of their words with those before them."""
+    chosen: list[tuple[str, set[str]]] = []
+    for text in texts:
+        words = set(re.findall(r"\w+", text.lower()))
+        if all(2 * len(words & other) <= len(words | other) for _, other in chosen):
+            chosen.append((text, words))
+            if len(chosen) == most:
+                break
+    return [shortened(text, _LONGEST_EXAMPLE) for text, _ in chosen]
+
+
+def doubts(scored: Scored) -> list[str]:
+    """Reasons not to lean on these numbers that hold for this score."""
+    return list(_doubts(scored.score, scored.taxonomy))
+
+
+def _doubts(score: Mapping[str, Any], taxonomy: Mapping[str, Any]) -> Iterator[str]:
+    as_of: datetime = score["as_of"]
+    if score["n_eval"] == 0:
+        yield "The suite has no case: nothing here compares it with traffic."
+    elif score["n_eval"] < 30:
+        yield f"The suite has only {score['n_eval']} cases: most clusters would be empty by chance."
+    if score["band"] == "undecidable" and score["cases_to_settle"]:
+        yield "The interval reaches across the threshold, and chance may explain the divergence."
+    if score["n_production"] < 500:
+        yield f"Only {score['n_production']} turns of traffic were sampled."
+    if (score["truncated_share"] or 0) > 0.05:
+        yield (
+            f"{score['truncated_share']:.0%} of traffic is longer than the embedding model reads:"
+            " only its beginning was compared."
+        )
+    if (score["novel_share"] or 0) > 0.1:
+        yield (
+            f"{score['novel_share']:.0%} of traffic lies in no cluster: cluster it anew"
+            " (`evalcov run monthly`)."
+        )
+    if taxonomy.get("fitted_at") and (age := (as_of - taxonomy["fitted_at"]).days) > 45:
+        yield f"The clusters are {age} days old: cluster the traffic anew (`evalcov run monthly`)."
+    if taxonomy.get("stability") is not None and taxonomy["stability"] < 0.6:
+        yield (
+            f"Clustering the same traffic again agrees only to {taxonomy['stability']:.2f}"
+            " (1 = identical): single clusters may be arbitrary."
+        )
+    if score["eval_score"] is not None and score["unmeasured_share"] > 0.5:
+        yield (
+            f"{score['unmeasured_share']:.0%} of traffic has no eval result behind it: the pass"
+            " rate speaks for the smaller part."
+        )
+    finished = score["run_finished_at"]
+    if finished is not None and (days := (as_of - finished).days) > 14:
+        yield f"The eval run is {days} days older than the week: the pass rate may have moved on."
+
+
+def next_steps(score: Mapping[str, Any], gaps: Sequence[Gap] = ()) -> list[Step]:
+    """What to do after this score, the most useful first."""
+    steps = []
+    if score["n_eval"] == 0:
+        steps.append(
+            Step("import the eval suite and score again",
+                 "evalcov ingest evals FILES && evalcov run weekly")
+        )  # fmt: skip
+    elif score["degraded"]:
+        steps.append(Step("plan new cases for the gaps", "evalcov refresh"))
+    elif score["band"] == "undecidable" and score["cases_to_settle"] is None:
+        steps.append(Step("import more traffic", "evalcov ingest traces FILES"))
+    elif score["band"] == "undecidable":
+        wanted = score["cases_to_settle"]
+        steps.append(
+            Step(f"grow the suite to about {wanted} cases to know",
+                 f"evalcov refresh --budget {wanted - score['n_eval']}")
+        )  # fmt: skip
+    elif gaps:
+        steps.append(Step("plan cases for the gaps that there are", "evalcov refresh"))
+    if score["n_eval"] and score["eval_score"] is None:
+        steps.append(
+            Step("import eval results and score again",
+                 "evalcov ingest results FILES && evalcov run weekly")
+        )  # fmt: skip
+    return steps or [
+        Step("nothing now; score the week that follows when it is over", "evalcov run weekly")
+    ]

@@ -1,0 +1,245 @@
+"""The report: one HTML file that needs nothing else, written from the published tables."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from markupsafe import Markup
+
+from evalcov_pipeline.core.gaps import FALSE_GAP_SHARE
+from evalcov_pipeline.reports import charts
+from evalcov_pipeline.reports.findings import (
+    LOCAL_GAP_LEAST,
+    LOCAL_GAP_SHARE,
+    Gap,
+    doubts,
+    find_gaps,
+    has_local_gap,
+    next_steps,
+)
+from evalcov_pipeline.settings import Settings
+from evalcov_pipeline.storage.published import reading
+from evalcov_pipeline.storage.report import Scored, read_scored
+
+TOP_GAPS = 8
+_LONGEST_BADGE, _LONGEST_NAME = 34, 80
+_FULL = {"phone": 268, "tablet": 600, "desktop": 900}
+_MAP = {"phone": 320, "desktop": 960}
+_HALF = {"phone": 225, "tablet": 480, "desktop": 340}
+"""Widths of plots without their axes by screen, in pixels; half: of two side by side."""
+_CALM = ("covered", "over_represented")
+_DIAGNOSES = {
+    "coverage_gap_widening": "The coverage gap is widening: traffic moves away from the suite,"
+    " while the pass rate holds.",
+    "quality_changed": "Quality changed: the pass rate falls, while coverage holds. Look at the"
+    " model, the prompt or the world.",
+    "both": "Both moved: coverage is getting worse and the pass rate falls.",
+    "stable": "Stable: neither coverage nor the pass rate shows a trend.",
+    "judge_changed": "The judge changed: pass rates before and after it do not compare.",
+}
+
+
+@dataclass(frozen=True)
+class Written:
+    """A report that was written.
+
+    Attributes:
+        path: of the file.
+        size: in bytes.
+        verdict: of the score that it shows; None if it says that there is no score yet.
+    """
+
+    path: Path
+    size: int
+    verdict: str | None
+
+
+def write_report(settings: Settings, out: Path | None = None) -> Written:
+    """Write the report of the newest published score, whole or not at all.
+
+    It reads the published snapshot only, so it never waits for the pipeline and always agrees with
+    what notebooks see.
+
+    Args:
+        settings: where the snapshot lies, and the thresholds that the page names.
+        out: the file; `settings.report` by default.
+
+    Raises:
+        BadInput: what lies where the snapshot should be cannot be read.
+    """
+    scored = None
+    if settings.published.exists():
+        with reading(settings.published) as con:
+            scored = read_scored(con)
+    path = out or settings.report
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        size = partial.write_bytes(render(scored, settings).encode())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return Written(path, size, scored.score["verdict"] if scored else None)
+
+
+def render(scored: Scored | None, settings: Settings) -> str:
+    """The page as HTML.
+
+    Args:
+        scored: what it shows; None before the first score.
+        settings: the thresholds that it names.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("evalcov_pipeline.reports", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {
+        "percent": _percent, "rate": _rate, "times": _times, "number": _number, "day": _day,
+        "words": _words, "name": _name,
+    }  # fmt: skip
+    script = _file("report.js")
+    return environment.get_template("report.html.j2").render(
+        style=Markup(_file("report.css")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        settings=settings,
+        **(_content(scored, settings) if scored else {"score": None}),
+    )
+
+
+def _content(scored: Scored, settings: Settings) -> dict[str, Any]:
+    score = scored.score
+    gaps = find_gaps(scored, settings.coverage.liability_share)
+    shown = gaps[:TOP_GAPS]
+    origins = sorted(scored.suite["origin"].unique())
+    heat = _heat(scored)
+    return {
+        "score": score,
+        "taxonomy": scored.taxonomy,
+        "diagnosis": _DIAGNOSES.get(score["diagnosis"]),
+        "weeks": scored.history["as_of"].n_unique(),
+        "refits": scored.history.filter("headline")["taxonomy_id"].n_unique() - 1,
+        "judges": scored.history.filter("headline")["judge_id"].drop_nulls().n_unique(),
+        "trends": _sizes(_FULL, charts.trend, scored.history, settings.coverage.threshold)
+        if scored.history["jsd_adjusted"].count()
+        else None,
+        "urgent": [row for row in heat if not row["calm"]],
+        "calm": [row for row in heat if row["calm"]],
+        "map": _map(scored, shown),
+        "drawn": min(len(scored.texts), charts.MOST_POINTS),
+        "sampled_texts": len(scored.texts),
+        "levels": charts.LEVELS,
+        "gaps": shown,
+        "more_gaps": len(gaps) - len(shown),
+        "origins": [
+            (origin, scored.cases.filter(pl.col("origin") == origin).height) for origin in origins
+        ],
+        "ages": _sizes(_HALF, charts.ages, scored.cases, score["as_of"], origins),
+        "sizes": _sizes(_HALF, charts.suite_size, scored.suite, origins),
+        "changes": scored.changes,
+        "doubts": doubts(scored),
+        "steps": next_steps(score, gaps),
+        "marked_by_chance": FALSE_GAP_SHARE,
+        "local_gap_share": LOCAL_GAP_SHARE,
+        "local_gap_least": LOCAL_GAP_LEAST,
+    }
+
+
+def _heat(scored: Scored) -> list[dict[str, Any]]:
+    """Rows of the heat map with their shades 0..1: liabilities, gaps, then by share."""
+    order = {"liability": 0, "gap": 1}
+    rows = scored.clusters.sort(
+        pl.col("status").replace_strict(order, default=2, return_dtype=pl.Int8),
+        -pl.col("production_share"),
+        "cluster_id",
+    ).to_dicts()
+    largest = max(max(row["production_share"], row["eval_share"] or 0.0) for row in rows)
+    for row in rows:
+        ratio, newest = row["coverage_ratio"], row["newest_case_at"]
+        age = (scored.score["as_of"] - newest).days if newest else None
+        local = row["status"] not in ("liability", "gap", "novel") and has_local_gap(row)
+        row |= {
+            "local_gap": local and scored.score["n_eval"] > 0,
+            "calm": row["status"] in _CALM and not local,
+            "production_shade": row["production_share"] / largest if largest else 0.0,
+            "eval_shade": (row["eval_share"] or 0.0) / largest if largest else 0.0,
+            "ratio_shade": None if ratio is None else min(1.0, abs(ratio - 1) / (ratio + 1)),
+            "fail_shade": None if row["pass_rate"] is None else 1 - row["pass_rate"],
+            "age": age,
+            "age_shade": None if age is None else min(1.0, age / 365),
+            "spark": charts.sparkline(row["shares"] or []),
+        }
+    return rows
+
+
+def _map(scored: Scored, gaps: Sequence[Gap]) -> dict[str, Markup] | None:
+    """The 2-D map, or None without texts; of very many texts a part chosen by hash."""
+    texts = scored.texts.head(charts.MOST_POINTS)
+    if texts.is_empty():
+        return None
+    marked = texts["in_gap"].to_numpy()
+    score = texts["gap_score"].to_numpy()
+    deep = np.median(score[marked]) if marked.any() else 0.0
+    level = np.where(marked, 2 + (score > deep), score > 0)
+    texts = texts.with_columns(level=pl.Series([charts.LEVELS[i] for i in level]))
+    badges = [
+        charts.Badge(gap.x, gap.y, charts.shortened(gap.label, _LONGEST_BADGE)) for gap in gaps
+    ]
+    return _sizes(_MAP, charts.traffic_map, texts, scored.cases, badges)
+
+
+def _sizes(
+    widths: dict[str, int], chart: Callable[..., Markup], *arguments: Any
+) -> dict[str, Markup]:
+    """A chart for each kind of screen, since its letters do not shrink with it."""
+    return {screen: chart(*arguments, width=width) for screen, width in widths.items()}
+
+
+def _file(name: str) -> str:
+    return resources.files("evalcov_pipeline.reports").joinpath(name).read_text("utf-8")
+
+
+def _percent(share: float | None) -> str:
+    """A share in per cent, with a decimal where it is small."""
+    if share is None:
+        return "–"
+    return f"{share:.1%}" if 0 < share < 0.1 else f"{share:.0%}"
+
+
+def _rate(rate: float | None) -> str:
+    return "–" if rate is None else f"{rate:.0%}"
+
+
+def _times(ratio: float | None) -> str:
+    return "–" if ratio is None else f"{ratio:.1f}×" if ratio else "0×"
+
+
+def _number(value: float | None, digits: int = 0) -> str:
+    return "–" if value is None else f"{value:,.{digits}f}"
+
+
+def _day(instant: datetime | None) -> str:
+    return "–" if instant is None else f"{instant.day} {instant:%b %Y}"
+
+
+def _name(label: str) -> str:
+    return charts.shortened(label, _LONGEST_NAME)
+
+
+def _words(name: str | None) -> str:
+    return (name or "unknown").replace("_", " ")

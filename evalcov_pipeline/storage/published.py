@@ -1,0 +1,35 @@
+"""The published snapshot, as readers open it: they never wait for the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from evalcov_pipeline.errors import BadInput
+
+
+@contextmanager
+def reading(published: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A read-only connection to the snapshot, which stays as it is until the end.
+
+    Raises:
+        BadInput: nothing was published yet, or what lies there is not such a snapshot.
+    """
+    if not published.exists():
+        raise BadInput(
+            what="nothing was published yet",
+            where=str(published),
+            what_to_do="run `evalcov run weekly` (or `evalcov demo` for the sample) first",
+        )
+    try:
+        with duckdb.connect(published, read_only=True) as con:
+            yield con
+    except (duckdb.IOException, duckdb.CatalogException, duckdb.BinderException) as error:
+        raise BadInput(
+            what=f"the snapshot cannot be read: {str(error).splitlines()[0]}",
+            where=str(published),
+            what_to_do="write it anew: `evalcov run weekly`",
+        ) from error
