@@ -14,6 +14,7 @@ from evalcov_pipeline.defs import (
     evals,
     publish,
     refresh,
+    report,
     sampling,
     step_lines,
     taxonomy,
@@ -37,6 +38,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             coverage.coverage,
             refresh.refresh_plans,
             publish.published,
+            report.coverage_report,
         ],
         jobs=[
             automation.daily_traces,

@@ -56,11 +56,15 @@ def forget_settings() -> object:
 def test_help_names_every_command(run: Run) -> None:
     code, out, _ = run("--help")
     assert code == 0
-    for name in ("demo", "ingest", "run", "status", "refresh", "export", "publish", "doctor"):
+    for name in (
+        "demo", "ingest", "run", "status", "refresh", "export", "report", "publish", "doctor",
+    ):  # fmt: skip
         assert name in out
 
 
-@pytest.mark.parametrize("name", ["demo", "ingest", "run", "status", "refresh", "export", "doctor"])
+@pytest.mark.parametrize(
+    "name", ["demo", "ingest", "run", "status", "refresh", "export", "report", "doctor"]
+)
 def test_every_command_explains_itself(run: Run, name: str) -> None:
     code, out, _ = run(name, "--help")
     assert code == 0

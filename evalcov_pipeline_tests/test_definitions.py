@@ -13,7 +13,7 @@ from evalcov_pipeline.storage.warehouse import tables
 
 HEAVY = [
     "torch", "transformers", "sentence_transformers", "umap", "hdbscan", "numba", "sklearn",
-    "pandas", "ray", "matplotlib", "plotly",
+    "pandas", "ray", "matplotlib", "plotly", "vl_convert",
 ]  # fmt: skip
 
 IMPORTS = f"""

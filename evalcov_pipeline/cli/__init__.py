@@ -26,6 +26,7 @@ _COMMANDS = {
     "status": "Show the latest score, the top gaps and what to do next.",
     "refresh": "Plan a refresh of the eval suite now.",
     "export": "Write the eval suite to a file.",
+    "report": "Write the HTML report of the latest score.",
     "publish": "Copy the warehouse to published.duckdb for readers.",
     "doctor": "Check the environment and the data.",
     "ui": "Open Dagster's UI on http://127.0.0.1:3000.",

@@ -30,7 +30,7 @@ def command() -> None:
         ingest_files(settings, kind, sorted(SAMPLE.glob(pattern)))
     run_sample(settings)
     print_status(settings)
-    click.echo(f"\nTables: {settings.published} (open read-only); UI: `make ui`")
+    click.echo(f"Tables: {settings.published} (open read-only); UI: `make ui`")
 
 
 def _prepare(settings: Settings) -> None:
