@@ -2,13 +2,15 @@
 
 Precedence: defaults < ``evalcov.toml`` (in the working directory, or at ``EVALCOV_CONFIG``) <
 environment (``EVALCOV_HOME``, ``EVALCOV_SAMPLING__SESSIONS``, ...). A nested name is its section
-and its field joined by two underscores.
+and its field joined by two underscores. A name that nobody knows is refused: a threshold that was
+misspelt would otherwise be the default without a word. An empty variable is no variable.
 """
 
 from __future__ import annotations
 
 import os
 from datetime import date
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -22,7 +24,13 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from evalcov_pipeline.errors import BadInput
+
 Share = float
+LINEAGE_DAYS = 35
+"""Days of traces that a scored week depends on: its own and those of the four weeks before."""
+_CONFIG = "EVALCOV_CONFIG"
+_PATTERN_SIGNS = frozenset("*?[]{}")
 
 
 class Section(BaseModel):
@@ -52,7 +60,7 @@ class ProductionSettings(Section):
 class SamplingSettings(Section):
     """The 30-day steady-state sample of sessions."""
 
-    window_days: int = Field(30, ge=1, le=365)
+    window_days: int = Field(30, ge=1, le=LINEAGE_DAYS)
     sessions: int = Field(4000, ge=10)
     """Target number of sessions drawn per window."""
     dayparts: tuple[int, ...] = (0, 6, 12, 18)
@@ -60,6 +68,13 @@ class SamplingSettings(Section):
     segments: tuple[str, ...] = ()
     """Keys of `segment` that enter the strata."""
     seed: int = 7
+
+    @field_validator("segments")
+    @classmethod
+    def _column_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names) or any('"' in name or not name.strip() for name in names):
+            raise ValueError("segments are distinct names without quotation marks")
+        return names
 
     @field_validator("dayparts")
     @classmethod
@@ -111,6 +126,15 @@ class CoverageSettings(Section):
     resamples: int = Field(999, ge=99)
     seed: int = 7
 
+    @model_validator(mode="after")
+    def _can_rearm(self) -> CoverageSettings:
+        if self.rearm_margin >= self.threshold:
+            raise ValueError(
+                "coverage.rearm_margin must be below coverage.threshold, or no score could re-arm"
+                " the sensor"
+            )
+        return self
+
 
 class EvalSettings(Section):
     """Which eval run is scored beside coverage."""
@@ -141,7 +165,11 @@ class Settings(BaseSettings):
     """All settings of one pipeline."""
 
     model_config = SettingsConfigDict(
-        env_prefix="EVALCOV_", env_nested_delimiter="__", frozen=True, extra="forbid"
+        env_prefix="EVALCOV_",
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        frozen=True,
+        extra="forbid",
     )
 
     home: Path = Path("data")
@@ -159,6 +187,17 @@ class Settings(BaseSettings):
     evals: EvalSettings = EvalSettings()
     refresh: RefreshSettings = RefreshSettings()
     redaction: RedactionSettings = RedactionSettings()
+
+    @field_validator("home")
+    @classmethod
+    def _plain_path(cls, home: Path) -> Path:
+        home = home.expanduser()
+        if signs := sorted(_PATTERN_SIGNS & set(str(home.absolute()))):
+            raise ValueError(
+                f"the path {str(home.absolute())!r} holds {' '.join(signs)}, which readers of"
+                " Parquet and SQLite take for a pattern: choose a folder without"
+            )
+        return home
 
     @field_validator("timezone")
     @classmethod
@@ -214,11 +253,31 @@ class Settings(BaseSettings):
 
 
 def config_file() -> Path:
-    """Path of the TOML file that settings are read from; it need not exist."""
-    return Path(os.environ.get("EVALCOV_CONFIG", "evalcov.toml"))
+    """Path of the TOML file that settings are read from.
+
+    Raises:
+        BadInput: EVALCOV_CONFIG names a file that is not there.
+    """
+    named = os.environ.get(_CONFIG)
+    path = Path(named or "evalcov.toml")
+    if named and not path.exists():
+        raise BadInput("no such file", f"{_CONFIG}={named}", "correct the path, or unset it")
+    return path
 
 
 @cache
 def get_settings() -> Settings:
-    """Settings of this process, read once."""
+    """Settings of this process, read once.
+
+    Raises:
+        BadInput: an EVALCOV_ variable that is no setting, or a configuration file that is not
+            there.
+    """
+    known = {f"EVALCOV_{name.upper()}" for name in Settings.model_fields} | {_CONFIG}
+    for name in sorted(os.environ):
+        head = name.upper().partition("__")[0]
+        if head.startswith("EVALCOV_") and head not in known:
+            close = get_close_matches(head, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else "unset it"
+            raise BadInput("no such setting", f"environment variable {name}", hint)
     return Settings()

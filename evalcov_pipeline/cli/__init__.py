@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BadInput as error:
         click.echo(f"evalcov: {error}", err=True)
         code = BAD_INPUT
-    except (SettingsError, tomllib.TOMLDecodeError) as error:
+    except (SettingsError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         click.echo(
             f"evalcov: {error} (evalcov.toml or an EVALCOV_ environment variable): correct it; in"
             " the environment lists and sections are written as JSON, e.g. [0, 12]",
@@ -96,8 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for problem in error.errors():
             setting = ".".join(str(part) for part in problem["loc"]) or "settings"
             click.echo(
-                f"evalcov: {problem['msg']} (setting {setting}): correct it in evalcov.toml or in"
-                " the EVALCOV_ environment variable",
+                f"evalcov: {problem['msg'].removeprefix('Value error, ')} (setting {setting}):"
+                " correct it in evalcov.toml or in the EVALCOV_ environment variable",
                 err=True,
             )
         code = BAD_INPUT

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 
 from evalcov_pipeline.cli import CHECK_FAILED
+from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import Settings, get_settings
 
 _LEAST_FREE_GB = 1.0
@@ -34,32 +37,43 @@ def _checks(settings: Settings) -> Iterator[tuple[str, bool, str]]:
     from evalcov_pipeline.storage.embedding import embedder
     from evalcov_pipeline.storage.lake import days_pending
     from evalcov_pipeline.storage.ledger import broken_link
+    from evalcov_pipeline.storage.texts import redactor
     from evalcov_pipeline.storage.warehouse import Warehouse, one_row
 
     yield "python", sys.version_info >= (3, 11), sys.version.split()[0]
     yield "duckdb", duckdb.__version__ < "2", f"{duckdb.__version__} (below 2 is supported)"
     yield "dagster", True, version("dagster")
-    home = settings.home.resolve()
-    home.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(home).free / 1e9
-    yield "home", free > _LEAST_FREE_GB, f"{home}, {free:.1f} GB free"
+    writable, found = _home(settings.home.absolute())
+    yield "home", writable, found
+    try:
+        redactor(settings.redaction)(["Mail eve@example.com"])
+        yield "redaction", True, f"{len(settings.redaction.patterns)} own patterns"
+    except (BadInput, TypeError) as error:
+        yield "redaction", False, str(error)
     try:
         yield "embedding model", True, embedder(settings.embedding).fingerprint
     except EmbeddingModelError as error:
         yield "embedding model", False, str(error)
+    if not writable:
+        return
     pending = days_pending(settings.lake)
     yield "traces", True, f"{len(pending)} imported days wait for `evalcov run`"
     if not settings.warehouse.exists():
         yield "warehouse", True, "none yet: `evalcov ingest` or `evalcov demo` makes it"
         return
-    with Warehouse(settings.warehouse, settings.lock_timeout_s).reader() as con:
-        broken = broken_link(con)
-        counts = one_row(
-            con,
-            "SELECT (SELECT count(*) FROM eval_case_events) AS events,"
-            " (SELECT count(*) FROM coverage_scores WHERE headline) AS weeks,"
-            " (SELECT string_agg(taxonomy_id, ',') FROM taxonomies) AS taxonomies",
-        )
+    try:
+        with Warehouse(settings.warehouse, settings.lock_timeout_s).reader() as con:
+            broken = broken_link(con)
+            counts = one_row(
+                con,
+                "SELECT (SELECT count(*) FROM eval_case_events) AS events,"
+                " (SELECT count(*) FROM coverage_scores WHERE headline) AS weeks,"
+                " (SELECT string_agg(taxonomy_id, ',') FROM taxonomies) AS taxonomies",
+            )
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0]
+        yield "warehouse", False, f"{settings.warehouse} is damaged ({reason}): restore a backup"
+        return
     assert counts is not None
     yield "warehouse", True, f"{settings.warehouse}, {counts['weeks']} weeks scored"
     found = (
@@ -76,3 +90,15 @@ def _checks(settings: Settings) -> Iterator[tuple[str, bool, str]]:
         f"{len(names)} frozen" + (f", files missing: {', '.join(missing)}" if missing else ""),
     )
     yield "published", settings.published.exists(), str(settings.published)
+
+
+def _home(home: Path) -> tuple[bool, str]:
+    """Whether the home can be written, and what there is to say about it."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home):
+            pass
+        free = shutil.disk_usage(home).free / 1e9
+    except OSError as error:
+        return False, f"{home} cannot be written: {error.strerror}"
+    return free > _LEAST_FREE_GB, f"{home}, {free:.1f} GB free"
