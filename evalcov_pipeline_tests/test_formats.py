@@ -378,7 +378,7 @@ def test_csv_parquet_and_jsonl_with_own_column_names_read_alike(tmp_path: Path) 
 
 def test_mapping_an_unknown_column_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", "a", "1")
-    with pytest.raises(BadInput, match="unknown canonical column 'query'"):
+    with pytest.raises(BadInput, match="unknown canonical field 'query'"):
         read(path, options=TraceOptions(mapping={"query": "a"}))
 
 

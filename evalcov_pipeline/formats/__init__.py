@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from re import compile as regex
 from types import MappingProxyType
 from typing import Any
 
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats import generic, generic_evals, otlp
-from evalcov_pipeline.formats.lines import head
+from evalcov_pipeline.formats.lines import Reject, head
+from evalcov_pipeline.formats.messages import parsed
 
 AUTO = "auto"
 
@@ -43,19 +45,31 @@ FORMATS = MappingProxyType(
 """Formats by kind of input, in the order in which they are tried."""
 
 
+_TELLTALES = {
+    "traces": regex(rb"resourceSpans|resourceLogs|query_text").search,
+    "results": regex(rb"\brun_id\b").search,
+    "evals": regex(rb"(?<![\w.])input(?![\w.])").search,
+}
+"""What the beginning of a file of each kind holds."""
+
+
 def detect(kind: str, path: Path) -> Format:
     """The first format of a kind that recognises a file.
 
     Raises:
-        BadInput: an unreadable file, or one that no format recognises.
+        BadInput: an unreadable or empty file, or one that no format recognises.
     """
     start = head(path)
+    if not start.strip():
+        raise BadInput("the file is empty", str(path), "export it again")
     for known in FORMATS[kind]:
         if known.recognises(path, start):
             return known
     names = ", ".join(known.name for known in FORMATS[kind])
     raise BadInput(
-        f"no known format of {kind}", str(path), f"name it with --format; known: {names}"
+        f"no known format of {kind}",
+        str(path),
+        f"read are JSON Lines, CSV and Parquet, also .gz and .zst; --format may be {names}",
     )
 
 
@@ -63,7 +77,7 @@ def find(kind: str, path: Path, name: str = AUTO) -> Format:
     """The format with a name, or the one that recognises the file.
 
     Raises:
-        BadInput: an unknown name, an unreadable file, or one that no format recognises.
+        BadInput: an unknown name, an unreadable or empty file, or one that no format recognises.
     """
     if name == AUTO:
         return detect(kind, path)
@@ -72,3 +86,32 @@ def find(kind: str, path: Path, name: str = AUTO) -> Format:
             return known
     names = ", ".join(known.name for known in FORMATS[kind])
     raise BadInput(f"unknown format {name!r} of {kind}", "--format", f"use {AUTO} or {names}")
+
+
+def nothing_read(kind: str, path: Path, rejected: int, first: Reject | None) -> BadInput:
+    """What to tell about a file that holds not one row of a kind.
+
+    Args:
+        kind: what was looked for.
+        path: the file.
+        rejected: rows that could not be read.
+        first: the first of them, None where there were no rows.
+    """
+    if first is None:
+        return BadInput(f"the file holds no {kind}", str(path), "check the export")
+    return BadInput(
+        f"none of its {rejected} rows can be read as {kind}; the first: {first.reason}",
+        f"{path}, line {first.line}",
+        _advice(kind, head(path), first),
+    )
+
+
+def _advice(kind: str, start: bytes, first: Reject) -> str:
+    if not _TELLTALES[kind](start):
+        for other, found_in in _TELLTALES.items():
+            if found_in(start):
+                return f"it looks like {other}: try `evalcov ingest {other}`"
+    row = parsed(first.raw)
+    if "missing" in first.reason and isinstance(row, dict):
+        return f"its fields are {', '.join(row)[:300]}: say which is which with --map, or --format"
+    return "the quarantine has all of them with their reasons"

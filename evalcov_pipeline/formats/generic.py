@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.core.texts import normalise
 from evalcov_pipeline.formats import fields
 from evalcov_pipeline.formats.attributes import feedback
 from evalcov_pipeline.formats.lines import Reject, plain_suffix
@@ -28,7 +28,7 @@ _SEGMENT = "segment."
 def _feedback(value: Any) -> list[dict[str, Any]]:
     entries = fields.json_list(value)
     if not all(isinstance(entry, Mapping) for entry in entries):
-        raise ValueError("is not a list of {name, value, label, annotator_kind}")
+        raise fields.Unreadable("is not a list of {name, value, label, annotator_kind}")
     return [
         feedback(e.get("name"), e.get("value"), e.get("label"), e.get("annotator_kind"))
         for e in entries
@@ -36,31 +36,31 @@ def _feedback(value: Any) -> list[dict[str, Any]]:
 
 
 _FIELDS: dict[str, fields.Parser] = {
-    "source": fields.text,
-    "trace_id": fields.text,
-    "span_id": fields.text,
-    "session_id": fields.text,
+    "source": fields.name,
+    "trace_id": fields.name,
+    "span_id": fields.name,
+    "session_id": fields.name,
     "started_at": fields.instant,
     "ended_at": fields.instant,
     "query_text": fields.text,
-    "answer_text": fields.text,
-    "model": fields.text,
-    "prompt_version": fields.text,
-    "release": fields.text,
-    "environment": fields.text,
-    "service": fields.text,
+    "answer_text": fields.content,
+    "model": fields.name,
+    "prompt_version": fields.name,
+    "release": fields.name,
+    "environment": fields.name,
+    "service": fields.name,
     "segment": fields.pairs,
     "tool_calls": fields.texts,
     "context_tokens": fields.whole,
     "input_tokens": fields.whole,
     "output_tokens": fields.whole,
-    "cost_usd": fields.number,
+    "cost_usd": fields.amount,
     "latency_ms": fields.number,
-    "error_type": fields.text,
-    "finish_reason": fields.text,
+    "error_type": fields.name,
+    "finish_reason": fields.name,
     "retrieval_count": fields.whole,
     "retrieval_top_score": fields.number,
-    "retrieval_kind": fields.text,
+    "retrieval_kind": fields.name,
     "feedback": _feedback,
     "outcome": fields.one_of("success", "abandoned", "error"),
 }
@@ -68,7 +68,8 @@ _FIELDS: dict[str, fields.Parser] = {
 
 def recognises(path: Path, head: bytes) -> bool:
     """Whether a file looks like rows: by its ending, or JSON objects by its beginning."""
-    return plain_suffix(path) in {".csv", ".parquet"} or head.lstrip().startswith(b"{")
+    known = plain_suffix(path) in {".csv", ".tsv", ".parquet"}
+    return known or head.lstrip().startswith((b"{", b"["))
 
 
 def read(path: Path, options: TraceOptions) -> Iterator[pl.DataFrame | Reject]:
@@ -77,7 +78,7 @@ def read(path: Path, options: TraceOptions) -> Iterator[pl.DataFrame | Reject]:
     Raises:
         BadInput: a mapping of a column that does not exist in the canonical rows.
     """
-    _check_mapping(options.mapping)
+    fields.check_mapping(options.mapping, _FIELDS, _SEGMENT)
     batch: list[Cells] = []
     for item in fields.rows(path):
         if isinstance(item, Reject):
@@ -86,7 +87,7 @@ def read(path: Path, options: TraceOptions) -> Iterator[pl.DataFrame | Reject]:
         number, row = item
         try:
             batch.append(cells(_turn(row, options)))
-        except ValueError as error:
+        except fields.Unreadable as error:
             yield Reject(str(path), number, str(error), fields.raw(row))
         if len(batch) >= BATCH_ROWS:
             yield span_frame(batch)
@@ -95,29 +96,19 @@ def read(path: Path, options: TraceOptions) -> Iterator[pl.DataFrame | Reject]:
         yield span_frame(batch)
 
 
-def _check_mapping(mapping: Mapping[str, str]) -> None:
-    unknown = [n for n in mapping if n not in _FIELDS and not n.startswith(_SEGMENT)]
-    if unknown:
-        raise BadInput(
-            f"unknown canonical column {unknown[0]!r}",
-            f"--map {unknown[0]}={mapping[unknown[0]]}",
-            f"use one of {', '.join(_FIELDS)} or segment.<key>",
-        )
-
-
 _DAY_MS = 86_400_000
 
 
 def _turn(row: Mapping[str, Any], options: TraceOptions) -> dict[str, Any]:
-    turn = fields.read_row(row, _FIELDS, options.mapping)
+    turn = fields.read_row(row, _FIELDS, options.mapping, options.latest)
     if turn["started_at"] is None:
-        raise ValueError("started_at is missing")
-    if not (turn["query_text"] or "").strip():
-        raise ValueError("query_text is missing")
+        raise fields.Unreadable("started_at is missing")
+    if not normalise(turn["query_text"] or ""):
+        raise fields.Unreadable("query_text is missing")
     latency = turn.pop("latency_ms")
     if turn["ended_at"] is None and latency is not None:
         if not 0 <= latency <= _DAY_MS:
-            raise ValueError("latency_ms is not between 0 and a day")
+            raise fields.Unreadable("latency_ms is not between 0 and a day")
         turn["ended_at"] = turn["started_at"] + timedelta(milliseconds=latency)
     content = f"{turn['session_id']}\n{turn['started_at'].isoformat()}\n{turn['query_text']}"
     turn["trace_id"] = turn["trace_id"] or hashlib.sha256(content.encode()).hexdigest()[:32]
@@ -140,6 +131,6 @@ def _segment(
     names |= {name: own for name, own in mapping.items() if name.startswith(_SEGMENT)}
     for name, own in names.items():
         value = fields.get(row, own)
-        if value not in (None, ""):
-            known[name.removeprefix(_SEGMENT)] = fields.text(value)
+        if value is not None and value != "":
+            known[name.removeprefix(_SEGMENT)] = fields.content(value)
     return [{"key": key, "value": value} for key, value in sorted(known.items())]

@@ -10,52 +10,73 @@ from typing import Any
 
 import orjson
 
+from evalcov_pipeline.core.texts import normalise
 from evalcov_pipeline.formats import fields
 from evalcov_pipeline.formats.lines import Reject
-from evalcov_pipeline.formats.messages import parsed
+from evalcov_pipeline.formats.messages import content, parsed
 
 Row = dict[str, Any]
+_LONGEST_TEXT = 2_000_000
 
 
-def read_cases(path: Path, mapping: Mapping[str, str] | None = None) -> Iterator[Row | Reject]:
+def read_cases(
+    path: Path, mapping: Mapping[str, str] | None = None, latest: datetime = datetime.max
+) -> Iterator[Row | Reject]:
     """Eval cases with every field of the contract; only `input` is required.
 
     `input` is text, or a list of {role, content} with at least one user message. A missing
     `case_id` is a hash of the content of `input` and `expected`. `created_at` is ISO 8601 in UTC.
+
+    Args:
+        path: JSON Lines, CSV or Parquet.
+        mapping: canonical field -> the file's field.
+        latest: last instant (naive UTC) that a time may name.
+
+    Raises:
+        BadInput: an unreadable file, or a mapping of an unknown field.
     """
-    return _read(path, _CASE, mapping, _case)
+    return _read(path, _CASE, mapping, latest, _case)
 
 
-def read_results(path: Path, mapping: Mapping[str, str] | None = None) -> Iterator[Row | Reject]:
+def read_results(
+    path: Path, mapping: Mapping[str, str] | None = None, latest: datetime = datetime.max
+) -> Iterator[Row | Reject]:
     """Eval results with every field of the contract.
 
     Required are `run_id`, `case_id` and `passed` or `score`. A result without `passed` passed when
     its score is at least 0.5. `at` is a naive UTC datetime, None where it was not stated; `repeat`
-    is 0 where it was not.
+    is 0 where it was not. Arguments and errors as in `read_cases`.
     """
-    return _read(path, _RESULT, mapping, _result)
+    return _read(path, _RESULT, mapping, latest, _result)
+
+
+def is_conversation(value: Any) -> bool:
+    """Whether a value, such as an input's parsed JSON, is read as messages, not as a text."""
+    return isinstance(value, list) and bool(value) and _is_message(value[0])
 
 
 def _read(
     path: Path,
     declared: Mapping[str, fields.Parser],
     mapping: Mapping[str, str] | None,
+    latest: datetime,
     finish: Callable[[Row], Row],
 ) -> Iterator[Row | Reject]:
+    fields.check_mapping(mapping or {}, declared)
     for item in fields.rows(path):
         if isinstance(item, Reject):
             yield item
             continue
         number, row = item
         try:
-            yield finish(fields.read_row(row, declared, mapping or {}))
-        except ValueError as error:
+            yield finish(fields.read_row(row, declared, mapping or {}, latest))
+        except fields.Unreadable as error:
             yield Reject(str(path), number, str(error), fields.raw(row))
 
 
 def _case(case: Row) -> Row:
     if case["input"] is None:
-        raise ValueError("input is missing")
+        raise fields.Unreadable("input is missing")
     if case["case_id"] is None:
         content = orjson.dumps([case["input"], case["expected"]], option=orjson.OPT_SORT_KEYS)
         case["case_id"] = hashlib.sha256(content).hexdigest()[:16]
@@ -67,10 +88,10 @@ def _case(case: Row) -> Row:
 def _result(result: Row) -> Row:
     for name in ("run_id", "case_id"):
         if result[name] is None:
-            raise ValueError(f"{name} is missing")
+            raise fields.Unreadable(f"{name} is missing")
     if result["passed"] is None:
         if result["score"] is None:
-            raise ValueError("neither passed nor score is given")
+            raise fields.Unreadable("neither passed nor score is given")
         result["passed"] = result["score"] >= 0.5
     return result | {"repeat": result["repeat"] or 0}
 
@@ -79,59 +100,72 @@ def _input(value: Any) -> str | list[dict[str, str]]:
     """Text, or messages; JSON text of a list of messages is messages."""
     if isinstance(value, str):
         messages = parsed(value)
-        if not (isinstance(messages, list) and messages and _is_message(messages[0])):
-            if not value.strip():
-                raise ValueError("is blank")
-            return value
+        if not is_conversation(messages):
+            if not normalise(value):
+                raise fields.Unreadable("is blank")
+            return _short(value)
         value = messages
-    if not (isinstance(value, list) and value and all(_is_message(m) for m in value)):
-        raise ValueError("is neither text nor a list of {role, content}")
-    if not any(m["role"] == "user" and m["content"].strip() for m in value):
-        raise ValueError("has no user message")
-    return [{"role": m["role"], "content": m["content"]} for m in value]
+    if not (isinstance(value, list) and value and all(map(_is_message, value))):
+        raise fields.Unreadable("is neither text nor a list of {role, content}")
+    said = [{"role": m["role"], "content": _short(content(m) or "")} for m in value]
+    if not any(m["role"] == "user" and normalise(m["content"]) for m in said):
+        raise fields.Unreadable("has no user message")
+    return said
 
 
 def _is_message(value: Any) -> bool:
+    """A role, and content as text or as parts; None where an assistant only called tools."""
     return (
         isinstance(value, Mapping)
         and isinstance(value.get("role"), str)
-        and isinstance(value.get("content"), str)
+        and "content" in value
+        and isinstance(value["content"], (str, list, type(None)))
     )
+
+
+def _expected(value: Any) -> str:
+    return _short(fields.content(value))
+
+
+def _short(text: str) -> str:
+    if len(text) > _LONGEST_TEXT:
+        raise fields.Unreadable(f"is longer than {_LONGEST_TEXT:,} characters")
+    return text
 
 
 def _share(value: Any) -> float:
     score = fields.number(value)
     if not 0 <= score <= 1:
-        raise ValueError("is not between 0 and 1")
+        raise fields.Unreadable("is not between 0 and 1")
     return score
 
 
 _CASE: dict[str, fields.Parser] = {
-    "case_id": fields.text,
+    "case_id": fields.name,
     "input": _input,
-    "expected": fields.text,
-    "category": fields.text,
+    "expected": _expected,
+    "category": fields.name,
     "tags": fields.texts,
     "origin": fields.one_of("hand_authored", "synthetic", "production", "incident"),
-    "source_ref": fields.text,
+    "source_ref": fields.name,
     "created_at": fields.instant,
     "regression": fields.flag,
     "designed": fields.flag,
     "status": fields.one_of("active", "retired"),
 }
 _RESULT: dict[str, fields.Parser] = {
-    "run_id": fields.text,
-    "case_id": fields.text,
+    "run_id": fields.name,
+    "case_id": fields.name,
     "passed": fields.flag,
     "score": _share,
-    "latency_ms": fields.number,
-    "cost_usd": fields.number,
-    "judge_id": fields.text,
+    "latency_ms": fields.amount,
+    "cost_usd": fields.amount,
+    "judge_id": fields.name,
     "repeat": fields.whole,
     "at": fields.instant,
-    "system_version": fields.text,
-    "model": fields.text,
-    "output": fields.text,
-    "category": fields.text,
-    "variant": fields.text,
+    "system_version": fields.name,
+    "model": fields.name,
+    "output": fields.content,
+    "category": fields.name,
+    "variant": fields.name,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from fnmatch import translate
 from functools import cached_property, lru_cache
 from re import compile as regex
@@ -30,11 +31,13 @@ class TraceOptions:
         source: name of the system that the traces come from; None takes the format's own.
         mapping: canonical column -> the file's column, for the generic format.
         production: what counts as production.
+        latest: last instant (naive UTC) at which a span may start or end; later is a mistake.
     """
 
     source: str | None = None
     mapping: Mapping[str, str] = field(default_factory=dict)
     production: ProductionSettings = field(default_factory=ProductionSettings)
+    latest: datetime = datetime.max
 
     @cached_property
     def _excluding(self) -> Callable[[tuple[str, ...]], bool]:
