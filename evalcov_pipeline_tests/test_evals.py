@@ -136,9 +136,11 @@ def test_only_a_complete_run_of_the_product_is_scored(con: duckdb.DuckDBPyConnec
     record_cases(con, [case(name) for name in names], at=MARCH, actor="x")
     derive(con)
     full = dict.fromkeys(names, True)
-    add_results(con, results("complete", APRIL, full))
-    add_results(con, results("half", APRIL + timedelta(days=1), dict.fromkeys(names[:5], True)))
-    add_results(con, results("broken", APRIL + timedelta(days=2), full, variant="known_bad"))
+    add_results(con, results("complete", APRIL, full), APRIL)
+    add_results(
+        con, results("half", APRIL + timedelta(days=1), dict.fromkeys(names[:5], True)), APRIL
+    )
+    add_results(con, results("broken", APRIL + timedelta(days=2), full, variant="known_bad"), APRIL)
     summarise_runs(con, complete_share=0.9)
     run = scored_run(con, MAY)
     assert run is not None
@@ -149,10 +151,10 @@ def test_only_a_complete_run_of_the_product_is_scored(con: duckdb.DuckDBPyConnec
 def test_reruns_of_failures_do_not_enter_the_pass_rate(con: duckdb.DuckDBPyConnection) -> None:
     record_cases(con, [case("a"), case("b")], at=MARCH, actor="x")
     derive(con)
-    add_results(con, results("r", APRIL, {"a": True, "b": False}))
+    add_results(con, results("r", APRIL, {"a": True, "b": False}), APRIL)
     again = results("r", APRIL, {"b": True}).with_columns(repeat=pl.lit(1))
-    assert add_results(con, again) == (1, 0)
-    assert add_results(con, again) == (0, 1)
+    assert add_results(con, again, APRIL) == (1, 0)
+    assert add_results(con, again, APRIL) == (0, 0)
     summarise_runs(con, complete_share=0.9)
     assert con.execute("SELECT pass_rate FROM eval_runs").fetchall() == [(0.5,)]
     assert first_tries(con, "r").rows() == [("a", True), ("b", False)]

@@ -12,7 +12,8 @@ import click
 import orjson
 
 from evalcov_pipeline.errors import BadInput
-from evalcov_pipeline.formats.fields import FORMULA_STARTS
+from evalcov_pipeline.formats.fields import inert
+from evalcov_pipeline.formats.generic_evals import is_conversation
 from evalcov_pipeline.formats.messages import parsed
 from evalcov_pipeline.settings import get_settings
 from evalcov_pipeline.storage.warehouse import Warehouse, frame
@@ -47,19 +48,39 @@ def command(what: str, format_: str, out: Path) -> None:
         )
     out = out if out.suffix else out.with_suffix(f".{format_}")
     cases = [_case(row) for row in rows]
-    content = (
-        _csv(cases) if format_ == "csv" else b"".join(orjson.dumps(case) + b"\n" for case in cases)
-    )
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    partial.write_bytes(content)
-    partial.replace(out)
+    _write(out, _csv(cases) if format_ == "csv" else _jsonl(cases))
     click.echo(f"{out}: {len(cases)} cases")
+    if format_ == "csv":
+        click.echo(
+            "  cells that a spreadsheet would run as formulas begin with an apostrophe;"
+            " `evalcov ingest evals` takes it off again",
+            err=True,
+        )
+
+
+def _write(out: Path, content: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        BadInput: its folder is not there.
+    """
+    if not out.parent.is_dir():
+        raise BadInput("no such folder", str(out.parent), "make it first")
+    partial = out.with_name(f".evalcov.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _jsonl(cases: list[dict[str, Any]]) -> bytes:
+    return b"".join(orjson.dumps(case) + b"\n" for case in cases)
 
 
 def _case(row: dict[str, Any]) -> dict[str, Any]:
     case = {name: value for name, value in row.items() if value not in (None, [])}
-    messages = parsed(case["input"])
-    if isinstance(messages, list) and messages and "role" in messages[0]:
+    if is_conversation(messages := parsed(case["input"])):
         case["input"] = messages
     if "created_at" in case:
         case["created_at"] = f"{case['created_at'].isoformat()}Z"
@@ -73,13 +94,8 @@ def _csv(cases: list[dict[str, Any]]) -> bytes:
     for case in cases:
         writer.writerow(
             {
-                name: _inert(value) if isinstance(value, str) else orjson.dumps(value).decode()
+                name: inert(value) if isinstance(value, str) else orjson.dumps(value).decode()
                 for name, value in case.items()
             }
         )
     return text.getvalue().encode()
-
-
-def _inert(value: str) -> str:
-    """A cell that no spreadsheet takes for a formula; reading a CSV undoes it."""
-    return f"'{value}" if value.startswith(FORMULA_STARTS) else value

@@ -54,6 +54,8 @@ def command(
     """
     settings = get_settings()
     fields = _mapping(mapping)
+    if source and kind != "traces":
+        raise BadInput(f"{kind} have no source", "--source", "leave it out")
     input_files(paths)
     demo = settings.home / DEMO_MARK
     if demo.exists():
@@ -90,7 +92,10 @@ def ingest_files(
             report = ingest_evals(
                 kind, paths, settings, format=format_, mapping=mapping, progress=progress
             )
-    line = f"{kind}: {report.accepted} accepted, {report.duplicate} duplicate"
+    line = f"{kind}: {report.accepted} accepted"
+    if report.replaced:
+        line += f" ({report.replaced} of them replace an earlier result)"
+    line += f", {report.duplicate} duplicate"
     if report.set_aside:
         line += f", {report.set_aside} set aside as eval or test traffic"
     click.echo(f"{line}, {report.rejected} rejected, from {report.files} file(s)")

@@ -34,6 +34,8 @@ _VERSIONS: Columns = {
     "valid_from": pl.Datetime("us"),
     "valid_to": pl.Datetime("us"),
 }
+_RESULT_KEY = ["run_id", "case_id", "repeat"]
+_SAME_RESULT = " AND ".join(f"eval_results.{name} = changed.{name}" for name in _RESULT_KEY)
 
 
 def derive_suite(
@@ -139,16 +141,42 @@ def _versions(
     return pl.DataFrame(rows, schema=_VERSIONS)
 
 
-def add_results(con: duckdb.DuckDBPyConnection, results: pl.DataFrame) -> tuple[int, int]:
-    """Add eval results, keyed by run, case and repeat.
+def add_results(
+    con: duckdb.DuckDBPyConnection, results: pl.DataFrame, imported_at: datetime
+) -> tuple[int, int]:
+    """Add eval results, keyed by run, case and repeat; one that differs replaces what is known.
+
+    Args:
+        con: a writing connection.
+        results: rows of `eval_results`; of several with one key the last counts. Without `at`
+            a result counts from its first import.
+        imported_at: instant of this import, UTC.
 
     Returns:
-        How many were new, and how many were there already (those stay as they were).
+        How many were new, and how many replaced an earlier one.
     """
-    before = con.execute("SELECT count(*) FROM eval_results").fetchall()[0][0]
-    insert(con, "eval_results", results, new_only=True)
-    added = con.execute("SELECT count(*) FROM eval_results").fetchall()[0][0] - before
-    return added, results.height - added
+    newest = results.unique(_RESULT_KEY, keep="last", maintain_order=True)
+    con.register("keys", newest.select(_RESULT_KEY).to_arrow())
+    known = frame(
+        con, f"SELECT * FROM eval_results SEMI JOIN keys USING ({', '.join(_RESULT_KEY)})"
+    )
+    con.unregister("keys")
+    at = known.select(*_RESULT_KEY, first="at", known=True)
+    newest = newest.join(at, on=_RESULT_KEY, how="left", maintain_order="left").with_columns(
+        at=pl.coalesce("at", "first", pl.lit(imported_at, pl.Datetime("us")))
+    )
+    new = newest.filter(pl.col("known").is_null()).drop("first", "known")
+    columns = new.columns
+    changed = (
+        newest.drop_nulls("known")
+        .select(columns)
+        .join(known.select(columns), on=columns, how="anti", nulls_equal=True)
+    )
+    con.register("changed", changed.select(_RESULT_KEY).to_arrow())
+    con.execute(f"DELETE FROM eval_results USING changed WHERE {_SAME_RESULT}")
+    con.unregister("changed")
+    insert(con, "eval_results", pl.concat([new, changed]))
+    return new.height, changed.height
 
 
 def summarise_runs(con: duckdb.DuckDBPyConnection, complete_share: float) -> int:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import date
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from evalcov_pipeline.errors import BadInput
-from evalcov_pipeline.formats import AUTO, Format, find
+from evalcov_pipeline.formats import AUTO, Format, find, nothing_read
 from evalcov_pipeline.formats.lines import Reject, plain_suffix
 from evalcov_pipeline.formats.traces import TraceOptions
 from evalcov_pipeline.settings import Settings
@@ -21,8 +22,11 @@ from evalcov_pipeline.storage.lake import staging
 
 Progress = Callable[[Path, int], None]
 
-_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json", ".csv", ".parquet"})
+_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet"})
 _HASH_LENGTH = 32
+_NAME_LENGTH = 100
+_RAW_LENGTH = 10_000
+_CLOCK_SKEW = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class IngestReport:
         set_aside: rows, new or not, that are marked as eval or test traffic.
         days: days (UTC) whose turns have to be compacted for it, ascending.
         unreadable: why whole files could not be read, one line each; the others were.
+        replaced: of the accepted results, those that took the place of an earlier one.
     """
 
     files: int
@@ -46,6 +51,7 @@ class IngestReport:
     set_aside: int
     days: tuple[date, ...]
     unreadable: tuple[str, ...] = ()
+    replaced: int = 0
 
 
 def ingest_traces(
@@ -56,12 +62,15 @@ def ingest_traces(
     source: str | None = None,
     mapping: Mapping[str, str] | None = None,
     progress: Progress | None = None,
+    now: datetime | None = None,
 ) -> IngestReport:
     """Stream files of traces into the staging area, each once.
 
     A file is known by its content: a second import changes nothing, whatever its name. Imported
     again with other options (format, source, mapping, what counts as production), it replaces its
-    earlier reading.
+    earlier reading. A file that is still being written may be imported now and again when it has
+    grown: a line that is cut off is rejected now and read then, and rows that were there already
+    are duplicates.
 
     Args:
         paths: files, folders or glob patterns.
@@ -70,11 +79,13 @@ def ingest_traces(
         source: name of the system that the traces come from; default: the format's.
         mapping: canonical column -> the file's column (generic format).
         progress: called with the file and its rows so far.
+        now: the instant of the import (naive UTC), default the clock's; rows more than a day
+            later are rejected.
 
     Raises:
         BadInput: nothing to read, or not one of the files can be.
     """
-    options = TraceOptions(source, mapping or {}, settings.production)
+    options = TraceOptions(source, mapping or {}, settings.production, latest(now))
     receipts, failures = [], []
     for path in input_files(paths):
         try:
@@ -95,17 +106,22 @@ def ingest_traces(
     )
 
 
+def latest(now: datetime | None = None) -> datetime:
+    """Last instant (naive UTC) that an import believes: a day after it, since clocks differ."""
+    return (now or datetime.now(UTC).replace(tzinfo=None)) + _CLOCK_SKEW
+
+
 def input_files(paths: Iterable[str | Path]) -> list[Path]:
     """Files under the given files, folders (recursively, by known endings) and glob patterns.
 
     Raises:
-        BadInput: a path that matches no file.
+        BadInput: a path that matches no file, a pipe or device, or a folder that may not be read.
     """
     found: dict[Path, None] = {}
-    for path in map(Path, paths):
-        matches = _matches(path)
+    for path in paths:
+        matches = _matches(Path(path)) if str(path) else []
         if not matches:
-            raise BadInput("no such file", str(path), "check the path or the pattern")
+            raise _nothing_there(path)
         found.update(dict.fromkeys(matches))
     return list(found)
 
@@ -120,31 +136,106 @@ def file_id(path: Path) -> str:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()[:_HASH_LENGTH]
     except OSError as error:
-        raise BadInput(f"cannot read the file: {error}", str(path), "check the path") from error
+        raise BadInput(
+            f"cannot read the file: {error.strerror or error}",
+            str(path),
+            "check the path and its permissions",
+        ) from error
 
 
-def quarantine(folder: Path, name: str, rejects: Sequence[Reject]) -> None:
-    """Keep rejected rows as `<name>.jsonl` with file, line, reason and raw; none leave no file."""
-    target = folder / f"{name}.jsonl"
-    if not rejects:
-        target.unlink(missing_ok=True)
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(".partial")
-    partial.write_bytes(b"".join(orjson.dumps(r) + b"\n" for r in rejects))
-    partial.replace(target)
+class Quarantine:
+    """Rows that could not be read, on their way into `<folder>/<name>.jsonl`.
+
+    Attributes:
+        count: rows so far.
+        first: the first of them, None without any.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._target = folder / f"{name}.jsonl"
+        self._partial = folder / f"{name}.partial"
+        self._kept = True
+        self.count = 0
+        self.first: Reject | None = None
+
+    def add(self, reject: Reject) -> None:
+        """Keep a row with its file, line and reason, and the beginning of it as it was."""
+        if self.first is None:
+            self.first = reject
+            self._partial.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = self._partial.open("wb")
+        self.count += 1
+        file = os.fsencode(reject.file).decode(errors="replace")
+        kept = replace(reject, file=file, raw=reject.raw[:_RAW_LENGTH])
+        self._stream.write(orjson.dumps(asdict(kept)) + b"\n")
+
+    def discard(self) -> None:
+        """Leave what is there from the earlier reading."""
+        self._kept = False
+
+    def close(self) -> None:
+        """Move the file into place; without rows there is none."""
+        if self.first is not None:
+            self._stream.close()
+        if not self._kept:
+            self._partial.unlink(missing_ok=True)
+        elif self.first is not None:
+            self._partial.replace(self._target)
+        else:
+            self._target.unlink(missing_ok=True)
+
+
+@contextmanager
+def quarantine(settings: Settings, path: Path) -> Iterator[Quarantine]:
+    """Take in the rejected rows of a file; they replace those of its earlier reading.
+
+    What is rejected before an exception is kept too: it may be why.
+    """
+    name = os.fsencode(path.name)[:_NAME_LENGTH].decode(errors="ignore")
+    kept = Quarantine(settings.quarantine, f"{name}.{file_id(path)[:12]}")
+    try:
+        yield kept
+    finally:
+        kept.close()
 
 
 def _matches(path: Path) -> list[Path]:
     if path.is_dir():
-        inside = (p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
-        return sorted(p for p in inside if plain_suffix(p) in _SUFFIXES)
+        return sorted(
+            Path(folder, name)
+            for folder, _, names in os.walk(path, onerror=_unreadable_folder)
+            for name in names
+            if not name.startswith(".")
+            and plain_suffix(Path(name)) in _SUFFIXES
+            and Path(folder, name).is_file()
+        )
     if path.exists():
+        if not path.is_file():
+            raise BadInput(
+                "a pipe or device, not a file", str(path), "write it to a file, then import that"
+            )
         return [path]
     base = Path(path.anchor)
     with suppress(ValueError):
         return sorted(p for p in base.glob(str(path.relative_to(base))) if p.is_file())
     return []
+
+
+def _unreadable_folder(error: OSError) -> None:
+    raise BadInput(
+        f"cannot read the folder: {error.strerror}", str(error.filename), "check its permissions"
+    )
+
+
+def _nothing_there(path: str | Path) -> BadInput:
+    if str(path) and Path(path).is_dir():
+        endings = ", ".join(sorted(_SUFFIXES))
+        return BadInput(
+            f"no file with a known ending ({endings}, also with .gz or .zst)",
+            str(path),
+            "name the files themselves, or export some",
+        )
+    return BadInput("no such file", str(path) or "''", "check the path or the pattern")
 
 
 def _ingest_file(
@@ -154,37 +245,45 @@ def _ingest_file(
     settings: Settings,
     progress: Progress | None,
 ) -> dict[str, Any]:
-    """Stage one file and leave a receipt; for a file known under the same options, only report."""
+    """Stage one file and leave a receipt; for a file known under the same options, only report.
+
+    A known file with rejected rows is read again, since a row may have been ahead of its time.
+    """
     name = file_id(path)
     receipt_file = settings.lake / "staging" / "files" / f"{name}.json"
     stamp = _stamp(reader, options)
     earlier = orjson.loads(receipt_file.read_bytes()) if receipt_file.exists() else {}
-    if earlier.get("options") == stamp:
-        known = earlier["accepted"] + earlier["duplicate"]
-        return earlier | {"accepted": 0, "duplicate": known, "days": []}
-    rejects: list[Reject] = []
+    same = earlier.get("options") == stamp
+    known = earlier["accepted"] + earlier["duplicate"] if same else 0
+    nothing_new = earlier | {"accepted": 0, "duplicate": known, "days": []}
+    if same and not earlier["rejected"]:
+        return nothing_new
     rows = set_aside = 0
-    with staging(settings.lake, name) as staged:
+    with quarantine(settings, path) as rejects, staging(settings.lake, name) as staged:
         for item in reader.read(path, options):
             if isinstance(item, Reject):
-                rejects.append(item)
+                rejects.add(item)
                 continue
             staged.add(item)
             rows += item.height
             set_aside += item["set_aside"].count()
             if progress:
                 progress(path, rows)
+        if same and rows == known:
+            rejects.discard()
+            return nothing_new
+        if not rows:
+            raise nothing_read("traces", path, rejects.count, rejects.first)
         staged.close()
         duplicate = staged.duplicates()
         days = staged.commit(replaced=earlier.get("places", ()))
         places = staged.places
-    quarantine(settings.quarantine, f"{path.name}.{name[:12]}", rejects)
     receipt = {
-        "file": str(path),
+        "file": os.fsencode(path).decode(errors="replace"),
         "options": stamp,
         "accepted": rows - duplicate,
         "duplicate": duplicate,
-        "rejected": len(rejects),
+        "rejected": rejects.count,
         "set_aside": set_aside,
         "places": places,
     }

@@ -10,11 +10,11 @@ from typing import Any, Literal
 import duckdb
 import polars as pl
 
-from evalcov_pipeline.formats import AUTO, find
+from evalcov_pipeline.formats import AUTO, find, nothing_read
 from evalcov_pipeline.formats.lines import Reject
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.evals import add_results, derive_suite, summarise_runs
-from evalcov_pipeline.storage.ingest import IngestReport, file_id, input_files, quarantine
+from evalcov_pipeline.storage.ingest import IngestReport, input_files, latest, quarantine
 from evalcov_pipeline.storage.lake import traffic_span
 from evalcov_pipeline.storage.ledger import record_cases
 from evalcov_pipeline.storage.texts import redactor
@@ -45,11 +45,13 @@ def ingest_evals(
     format: str = AUTO,
     mapping: Mapping[str, str] | None = None,
     progress: Callable[[Path, int], None] | None = None,
+    now: datetime | None = None,
 ) -> IngestReport:
     """Read eval cases into the ledger, or eval results into their table, in one transaction.
 
-    A case that differs from its newest version becomes a new version; a result is known by run,
-    case and repeat, and stays as it was first imported. Personal data is taken out of cases before
+    A case that differs from its newest version becomes a new version; of several with one id in an
+    import the last one counts. A result is known by run, case and repeat; one that differs from
+    what is known is a correction, and replaces it. Personal data is taken out of cases before
     they are recorded, since the ledger is published and can never be cleaned.
 
     Args:
@@ -59,43 +61,50 @@ def ingest_evals(
         format: name of the format, or "auto".
         mapping: canonical field -> the file's field.
         progress: called with the file and its rows so far.
+        now: the instant of the import (naive UTC), default the clock's; a time more than a day
+            later is rejected.
 
     Raises:
-        BadInput: nothing to read, an unreadable file or an unknown format; nothing is written.
+        BadInput: nothing to read, an unreadable file, one without a single readable row, or an
+            unknown format; nothing but the quarantine is written.
     """
     files = input_files(paths)
     rows: list[dict[str, Any]] = []
-    rejects: dict[Path, list[Reject]] = {}
+    rejected = 0
     for path in files:
-        rejects[path] = []
-        for item in find(kind, path, format).read(path, mapping):
-            if isinstance(item, Reject):
-                rejects[path].append(item)
-                continue
-            rows.append(item)
-            if progress:
-                progress(path, len(rows))
-    now = datetime.now(UTC).replace(tzinfo=None)
+        before = len(rows)
+        with quarantine(settings, path) as rejects:
+            for item in find(kind, path, format).read(path, mapping, latest(now)):
+                if isinstance(item, Reject):
+                    rejects.add(item)
+                    continue
+                rows.append(item)
+                if progress:
+                    progress(path, len(rows))
+            if len(rows) == before:
+                raise nothing_read(kind, path, rejects.count, rejects.first)
+        rejected += rejects.count
+    at = now or datetime.now(UTC).replace(tzinfo=None)
     span = traffic_span(settings.lake)
+    replaced = 0
     with Warehouse(settings.warehouse, settings.lock_timeout_s).writer() as con:
         if kind == "evals":
             cases = _redacted(rows, redactor(settings.redaction))
-            report = record_cases(con, cases, at=now, actor="evalcov ingest evals")
+            report = record_cases(con, cases, at=at, actor="evalcov ingest evals")
             accepted = report.imported + report.edited + report.retired
         else:
-            frame = pl.DataFrame(rows, schema=_RESULTS).with_columns(pl.col("at").fill_null(now))
-            accepted, _ = add_results(con, frame)
+            added, replaced = add_results(con, pl.DataFrame(rows, schema=_RESULTS), at)
+            accepted = added + replaced
         derive_evals(con, settings, span[0] if span else None)
     Warehouse(settings.warehouse, settings.lock_timeout_s).publish(settings.published)
-    for path, found in rejects.items():
-        quarantine(settings.quarantine, f"{path.name}.{file_id(path)[:12]}", found)
     return IngestReport(
         files=len(files),
         accepted=accepted,
         duplicate=len(rows) - accepted,
-        rejected=sum(map(len, rejects.values())),
+        rejected=rejected,
         set_aside=0,
         days=(),
+        replaced=replaced,
     )
 
 
