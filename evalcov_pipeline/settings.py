@@ -30,7 +30,7 @@ Share = float
 LINEAGE_DAYS = 35
 """Days of traces that a scored week depends on: its own and those of the four weeks before."""
 _CONFIG = "EVALCOV_CONFIG"
-_PATTERN_SIGNS = frozenset("*?[]{}")
+_SPECIAL_SIGNS = frozenset("*?[]{}%")
 
 
 class Section(BaseModel):
@@ -192,10 +192,10 @@ class Settings(BaseSettings):
     @classmethod
     def _plain_path(cls, home: Path) -> Path:
         home = home.expanduser()
-        if signs := sorted(_PATTERN_SIGNS & set(str(home.absolute()))):
+        if signs := sorted(_SPECIAL_SIGNS & set(str(home.absolute()))):
             raise ValueError(
-                f"the path {str(home.absolute())!r} holds {' '.join(signs)}, which readers of"
-                " Parquet and SQLite take for a pattern: choose a folder without"
+                f"the path {str(home.absolute())!r} holds {' '.join(signs)}, which mean more than"
+                " themselves to readers of Parquet and SQLite: choose a folder without"
             )
         return home
 

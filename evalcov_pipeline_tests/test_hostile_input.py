@@ -491,7 +491,7 @@ def test_a_folder_without_permission_is_one_line(home: Path, run: Run, tmp_path:
         ("EVALCOV_TAXONOMY__MIN_CLUSTERS", "81", "min_clusters must not exceed"),
         ("EVALCOV_SAMPLING__SEGMENTS", '["a", "a"]', "distinct names"),
         ("EVALCOV_CONFIG", "/nowhere/evalcov.toml", "no such file"),
-        ("EVALCOV_HOME", "/tmp/[x]", "take for a pattern"),
+        ("EVALCOV_HOME", "/tmp/[x]", "holds [ ], which mean more than themselves"),
     ],
 )
 def test_settings_that_contradict_themselves_are_refused(
@@ -549,6 +549,22 @@ def test_doctor_finds_a_damaged_warehouse(home: Path, run: Run, tmp_path: Path) 
     code, printed = run("doctor")
     assert code == CHECK_FAILED
     assert "restore a backup" in printed
+
+
+def test_doctor_says_that_the_clusters_are_of_another_model(
+    copy: Settings, home: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVALCOV_HOME", str(copy.home))
+    assert run("doctor")[0] == 0
+    monkeypatch.setenv("EVALCOV_EMBEDDING__MODEL", "all-MiniLM-L6-v2")
+    code, printed = run("doctor")
+    assert code == CHECK_FAILED
+    assert "run `evalcov run monthly`" in printed
+
+
+def test_a_message_is_one_line_whatever_a_file_holds() -> None:
+    error = BadInput("field 'a\x1b[2J\nb'", "x\ty.jsonl", "look\r\nthere")
+    assert str(error) == "field 'a [2J b' (x y.jsonl): look there"
 
 
 # Exports

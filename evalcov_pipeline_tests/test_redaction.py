@@ -145,8 +145,18 @@ def test_an_own_callable_comes_last() -> None:
 
 
 def test_an_own_callable_must_return_a_text() -> None:
-    with pytest.raises(TypeError, match="returned NoneType"):
+    with pytest.raises(ValueError, match="returned NoneType"):
         Redactor(RedactionSettings(function=f"{__name__}:forget")).redact("x")
+
+
+def test_an_own_callable_that_fails_is_blamed() -> None:
+    with pytest.raises(ValueError, match="the redaction function failed"):
+        Redactor(RedactionSettings(function="os:getpid")).redact("x")
+
+
+def test_a_text_full_of_findings_takes_no_longer_than_its_length_deserves() -> None:
+    n = 20_000
+    assert REDACTOR.redact("a@example.com " * n).count("<EMAIL>") == n
 
 
 @pytest.mark.parametrize(

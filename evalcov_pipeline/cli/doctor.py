@@ -48,10 +48,12 @@ def _checks(settings: Settings) -> Iterator[tuple[str, bool, str]]:
     try:
         redactor(settings.redaction)(["Mail eve@example.com"])
         yield "redaction", True, f"{len(settings.redaction.patterns)} own patterns"
-    except (BadInput, TypeError) as error:
+    except BadInput as error:
         yield "redaction", False, str(error)
+    model = None
     try:
-        yield "embedding model", True, embedder(settings.embedding).fingerprint
+        model = embedder(settings.embedding).fingerprint
+        yield "embedding model", True, model
     except EmbeddingModelError as error:
         yield "embedding model", False, str(error)
     if not writable:
@@ -68,7 +70,8 @@ def _checks(settings: Settings) -> Iterator[tuple[str, bool, str]]:
                 con,
                 "SELECT (SELECT count(*) FROM eval_case_events) AS events,"
                 " (SELECT count(*) FROM coverage_scores WHERE headline) AS weeks,"
-                " (SELECT string_agg(taxonomy_id, ',') FROM taxonomies) AS taxonomies",
+                " (SELECT string_agg(taxonomy_id, ',') FROM taxonomies) AS taxonomies,"
+                " (SELECT arg_max(embedding_fingerprint, fitted_at) FROM taxonomies) AS model",
             )
     except duckdb.Error as error:
         reason = str(error).splitlines()[0]
@@ -84,11 +87,13 @@ def _checks(settings: Settings) -> Iterator[tuple[str, bool, str]]:
     yield "eval case ledger", broken is None, found
     names = [name for name in (counts["taxonomies"] or "").split(",") if name]
     missing = [name for name in names if not (settings.taxonomies / name / "arrays.npz").exists()]
-    yield (
-        "taxonomies",
-        not missing,
-        f"{len(names)} frozen" + (f", files missing: {', '.join(missing)}" if missing else ""),
-    )
+    foreign = model is not None and counts["model"] not in (None, model)
+    found = f"{len(names)} frozen"
+    if missing:
+        found += f", files missing: {', '.join(missing)}"
+    elif foreign:
+        found += f", the newest with the model {counts['model']}: run `evalcov run monthly`"
+    yield "taxonomies", not missing and not foreign, found
     yield "published", settings.published.exists(), str(settings.published)
 
 

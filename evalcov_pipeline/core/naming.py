@@ -15,6 +15,8 @@ Labeller = Callable[[Sequence[str], Sequence[str]], str]
 """Makes a label of a cluster's keywords and exemplars, best first."""
 
 _WORD = re.compile(r"[^\W\d_](?:[\w'’-]*\w)?")
+_LONGEST_WORD = 40
+"""Characters; what is longer is a key or a blob, and would make a label of its length."""
 _STOP_WORDS = frozenset(
     re.findall(
         r"\S+",
@@ -103,7 +105,7 @@ def name_clusters(
 
 
 def _terms(text: str) -> set[str]:
-    words = _WORD.findall(text.casefold())
+    words = [word for word in _WORD.findall(text.casefold()) if len(word) <= _LONGEST_WORD]
     kept = [word for word in words if word not in _STOP_WORDS and len(word) > 1]
     return {*kept, *(f"{a} {b}" for a, b in pairwise(words) if not {a, b} & _STOP_WORDS)}
 

@@ -1,5 +1,7 @@
 """The coverage score of each week, per cluster and per text."""
 
+from html import escape
+
 import dagster as dg
 import polars as pl
 
@@ -92,7 +94,8 @@ def _facts(table: str, report: WeekReport | None, as_of_: str) -> dict[str, obje
 def _table(clusters: pl.DataFrame) -> str:
     lines = ["| cluster | share of production | status |", "|---|---|---|"]
     for row in clusters.iter_rows(named=True):
-        lines.append(f"| {row['label']} | {row['production_share']:.1%} | {row['status']} |")
+        label = escape(row["label"]).replace("|", "&#124;")
+        lines.append(f"| {label} | {row['production_share']:.1%} | {row['status']} |")
     return "\n".join(lines)
 
 

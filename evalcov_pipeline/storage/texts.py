@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 
 import duckdb
@@ -21,10 +22,23 @@ def redactor(settings: RedactionSettings) -> Callable[[Sequence[str]], list[str]
     """What takes personal data out of texts.
 
     Raises:
-        BadInput: a pattern or a callable of the settings cannot be used.
+        BadInput: a pattern or a callable of the settings cannot be used; the callable, also when
+            it is used.
     """
+    with _settings_blamed():
+        redact_all = Redactor(settings).redact_all
+
+    def blaming(texts: Sequence[str]) -> list[str]:
+        with _settings_blamed():
+            return redact_all(texts)
+
+    return blaming
+
+
+@contextmanager
+def _settings_blamed() -> Iterator[None]:
     try:
-        return Redactor(settings).redact_all
+        yield
     except ValueError as error:
         raise BadInput(
             what=str(error),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -109,8 +110,11 @@ class Redactor:
         findings = []
         for kind, detector in self._detectors:
             for start, end in detector(text):
-                if all(end <= first or last <= start for first, last in taken):
-                    taken.append((start, end))
+                place = bisect(taken, (start, end))
+                after_last = place == 0 or taken[place - 1][1] <= start
+                before_next = place == len(taken) or end <= taken[place][0]
+                if after_last and before_next:
+                    taken.insert(place, (start, end))
                     findings.append(Finding(start, end, kind))
         return sorted(findings)
 
@@ -124,16 +128,22 @@ class Redactor:
             The text with placeholders.
 
         Raises:
-            TypeError: the own callable did not return a text.
+            ValueError: the own callable failed, or did not return a text.
         """
         while findings := self.find(text):
-            for finding in reversed(findings):
-                text = f"{text[: finding.start]}<{finding.kind}>{text[finding.end :]}"
+            pieces, position = [], 0
+            for finding in findings:
+                pieces += [text[position : finding.start], f"<{finding.kind}>"]
+                position = finding.end
+            text = "".join([*pieces, text[position:]])
         if self._own is None:
             return text
-        result = self._own(text)
+        try:
+            result = self._own(text)
+        except Exception as error:
+            raise ValueError(f"the redaction function failed: {error!r}") from error
         if not isinstance(result, str):
-            raise TypeError(f"the redaction function returned {type(result).__name__}, not a text")
+            raise ValueError(f"the redaction function returned {type(result).__name__}, not a text")
         return result
 
     def redact_all(self, texts: Sequence[str]) -> list[str]:
