@@ -32,7 +32,7 @@ from evalcov_pipeline.storage.ingest_evals import ingest_evals
 from evalcov_pipeline.storage.lake import compact_day
 from evalcov_pipeline.storage.warehouse import Warehouse
 from evalcov_pipeline_tests.conftest import cases, write_jsonl
-from evalcov_pipeline_tests.otlp_lines import line, turn
+from evalcov_pipeline_tests.otlp_lines import line, span, turn
 
 NOW = datetime(2026, 11, 1)
 TURN = {"started_at": "2026-09-01T12:00:00Z", "query_text": "where is my parcel"}
@@ -255,6 +255,35 @@ def test_a_row_is_rejected_for_what_is_wrong_with_it(
     assert said is not None
     assert why in said
     assert "Error" not in said
+
+
+SPAN = span(1, {})
+HUGE = {"key": "k", "value": {"intValue": "1" * 5_000}}
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"startTimeUnixNano": "631151999000000000"}, "lies before 1990, or is not in nanoseconds"),
+        ({"startTimeUnixNano": "1798761600000000000"}, "lies in the future"),
+        ({"endTimeUnixNano": "4102444800000000000"}, "endTimeUnixNano lies in the future"),
+        ({"startTimeUnixNano": "noon"}, "is not a number of nanoseconds"),
+        ({"startTimeUnixNano": None}, "startTimeUnixNano is missing"),
+        ({"traceId": "../../etc/passwd"}, "traceId is not 32 hexadecimal digits"),
+        ({"attributes": [{"value": {}}]}, 'attribute {"value":{}} is not a key and a value'),
+        ({"attributes": [HUGE]}, "is not a key and a value"),
+        ({"attributes": 3}, "not laid out as OTLP JSON"),
+        ({"events": ["x"]}, "not laid out as OTLP JSON"),
+        ({"status": "failed"}, "not laid out as OTLP JSON"),
+    ],
+)
+def test_a_span_is_rejected_for_what_is_wrong_with_it(
+    tmp_path: Path, change: dict[str, Any], why: str
+) -> None:
+    path = file(tmp_path / "t.jsonl", line([SPAN | change, SPAN]))
+    (frame,), (reject,) = read("traces", path)
+    assert frame.height == 1
+    assert why in reject.reason
 
 
 def test_a_day_of_clock_skew_is_believed(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats.lines import (
     LONGEST_LINE,
     Reject,
+    Unreadable,
     json_lines,
     lines,
     open_bytes,
@@ -42,10 +43,6 @@ _FALSE = frozenset({"false", "f", "no", "n", "0", "fail", "failed"})
 _PARQUET_BATCH = 5_000
 _LONGEST_NAME = 1_000
 _SHOWN = 80
-
-
-class Unreadable(ValueError):
-    """Why a row or a field cannot be read, in words for a user."""
 
 
 def rows(path: Path) -> Iterator[tuple[int, Row] | Reject]:

@@ -18,7 +18,7 @@ import polars as pl
 from evalcov_pipeline.core.texts import normalise
 from evalcov_pipeline.formats import fields
 from evalcov_pipeline.formats.attributes import feedback
-from evalcov_pipeline.formats.lines import Reject, plain_suffix
+from evalcov_pipeline.formats.lines import Reject, Unreadable, plain_suffix
 from evalcov_pipeline.formats.traces import BATCH_ROWS, Cells, TraceOptions, cells, span_frame
 
 NAME = "generic"
@@ -28,7 +28,7 @@ _SEGMENT = "segment."
 def _feedback(value: Any) -> list[dict[str, Any]]:
     entries = fields.json_list(value)
     if not all(isinstance(entry, Mapping) for entry in entries):
-        raise fields.Unreadable("is not a list of {name, value, label, annotator_kind}")
+        raise Unreadable("is not a list of {name, value, label, annotator_kind}")
     return [
         feedback(e.get("name"), e.get("value"), e.get("label"), e.get("annotator_kind"))
         for e in entries
@@ -87,7 +87,7 @@ def read(path: Path, options: TraceOptions) -> Iterator[pl.DataFrame | Reject]:
         number, row = item
         try:
             batch.append(cells(_turn(row, options)))
-        except fields.Unreadable as error:
+        except Unreadable as error:
             yield Reject(str(path), number, str(error), fields.raw(row))
         if len(batch) >= BATCH_ROWS:
             yield span_frame(batch)
@@ -102,13 +102,13 @@ _DAY_MS = 86_400_000
 def _turn(row: Mapping[str, Any], options: TraceOptions) -> dict[str, Any]:
     turn = fields.read_row(row, _FIELDS, options.mapping, options.latest)
     if turn["started_at"] is None:
-        raise fields.Unreadable("started_at is missing")
+        raise Unreadable("started_at is missing")
     if not normalise(turn["query_text"] or ""):
-        raise fields.Unreadable("query_text is missing")
+        raise Unreadable("query_text is missing")
     latency = turn.pop("latency_ms")
     if turn["ended_at"] is None and latency is not None:
         if not 0 <= latency <= _DAY_MS:
-            raise fields.Unreadable("latency_ms is not between 0 and a day")
+            raise Unreadable("latency_ms is not between 0 and a day")
         turn["ended_at"] = turn["started_at"] + timedelta(milliseconds=latency)
     content = f"{turn['session_id']}\n{turn['started_at'].isoformat()}\n{turn['query_text']}"
     turn["trace_id"] = turn["trace_id"] or hashlib.sha256(content.encode()).hexdigest()[:32]

@@ -12,7 +12,7 @@ import orjson
 
 from evalcov_pipeline.core.texts import normalise
 from evalcov_pipeline.formats import fields
-from evalcov_pipeline.formats.lines import Reject
+from evalcov_pipeline.formats.lines import Reject, Unreadable
 from evalcov_pipeline.formats.messages import content, parsed
 
 Row = dict[str, Any]
@@ -70,13 +70,13 @@ def _read(
         number, row = item
         try:
             yield finish(fields.read_row(row, declared, mapping or {}, latest))
-        except fields.Unreadable as error:
+        except Unreadable as error:
             yield Reject(str(path), number, str(error), fields.raw(row))
 
 
 def _case(case: Row) -> Row:
     if case["input"] is None:
-        raise fields.Unreadable("input is missing")
+        raise Unreadable("input is missing")
     if case["case_id"] is None:
         content = orjson.dumps([case["input"], case["expected"]], option=orjson.OPT_SORT_KEYS)
         case["case_id"] = hashlib.sha256(content).hexdigest()[:16]
@@ -88,10 +88,10 @@ def _case(case: Row) -> Row:
 def _result(result: Row) -> Row:
     for name in ("run_id", "case_id"):
         if result[name] is None:
-            raise fields.Unreadable(f"{name} is missing")
+            raise Unreadable(f"{name} is missing")
     if result["passed"] is None:
         if result["score"] is None:
-            raise fields.Unreadable("neither passed nor score is given")
+            raise Unreadable("neither passed nor score is given")
         result["passed"] = result["score"] >= 0.5
     return result | {"repeat": result["repeat"] or 0}
 
@@ -102,14 +102,14 @@ def _input(value: Any) -> str | list[dict[str, str]]:
         messages = parsed(value)
         if not is_conversation(messages):
             if not normalise(value):
-                raise fields.Unreadable("is blank")
+                raise Unreadable("is blank")
             return _short(value)
         value = messages
     if not (isinstance(value, list) and value and all(map(_is_message, value))):
-        raise fields.Unreadable("is neither text nor a list of {role, content}")
+        raise Unreadable("is neither text nor a list of {role, content}")
     said = [{"role": m["role"], "content": _short(content(m) or "")} for m in value]
     if not any(m["role"] == "user" and normalise(m["content"]) for m in said):
-        raise fields.Unreadable("has no user message")
+        raise Unreadable("has no user message")
     return said
 
 
@@ -129,14 +129,14 @@ def _expected(value: Any) -> str:
 
 def _short(text: str) -> str:
     if len(text) > _LONGEST_TEXT:
-        raise fields.Unreadable(f"is longer than {_LONGEST_TEXT:,} characters")
+        raise Unreadable(f"is longer than {_LONGEST_TEXT:,} characters")
     return text
 
 
 def _share(value: Any) -> float:
     score = fields.number(value)
     if not 0 <= score <= 1:
-        raise fields.Unreadable("is not between 0 and 1")
+        raise Unreadable("is not between 0 and 1")
     return score
 
 

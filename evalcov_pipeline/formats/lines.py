@@ -45,6 +45,10 @@ class Reject:
     raw: str
 
 
+class Unreadable(ValueError):
+    """Why a row or a part of it cannot be read, in words for a user."""
+
+
 @contextmanager
 def open_bytes(path: Path) -> Iterator[BinaryIO]:
     """Open a plain, `.gz` or `.zst` file for reading.

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
-import orjson
 import polars as pl
 
 from evalcov_pipeline.formats.attributes import (
@@ -19,15 +19,17 @@ from evalcov_pipeline.formats.attributes import (
     span_columns,
     span_kind,
 )
-from evalcov_pipeline.formats.lines import Reject, json_lines
+from evalcov_pipeline.formats.fields import EARLIEST, raw
+from evalcov_pipeline.formats.lines import Reject, Unreadable, json_lines
 from evalcov_pipeline.formats.traces import BATCH_ROWS, Cells, TraceOptions, cells, span_frame
 
 NAME = "otlp"
-_OLDEST_NS = 10**17  # March 1973: less is a time in another unit
-_NEWEST_NS = 2**63  # the year 2262
+_OLDEST_NS = int(EARLIEST.replace(tzinfo=UTC).timestamp()) * 10**9
 _TRACE_ID = re.compile(r"[0-9a-f]{32}").fullmatch
 _SPAN_ID = re.compile(r"[0-9a-f]{16}").fullmatch
-_MALFORMED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+_MALFORMED = (
+    ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError,
+)  # fmt: skip
 _EVALUATION = "gen_ai.evaluation.result"
 _CONTENT_EVENTS = frozenset(
     {
@@ -58,9 +60,9 @@ def read(path: Path, options: TraceOptions) -> Iterator[pl.DataFrame | Reject]:
                     read_record = _log_rows if is_log else _span_rows
                     rows.extend(map(cells, read_record(record, resource, source, options)))
                 except _MALFORMED as error:
-                    yield Reject(str(path), number, _reason(error), _raw(record))
+                    yield Reject(str(path), number, _reason(error), raw(record))
         except _MALFORMED as error:
-            yield Reject(str(path), number, f"not OTLP JSON: {_reason(error)}", _raw(data))
+            yield Reject(str(path), number, _reason(error), raw(data))
         if len(rows) >= BATCH_ROWS:
             yield span_frame(rows)
             rows = []
@@ -71,7 +73,7 @@ def read(path: Path, options: TraceOptions) -> Iterator[pl.DataFrame | Reject]:
 def _records(data: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], Any, bool]]:
     """Resource attributes, span or log record, and whether it is a log record."""
     if "resourceSpans" not in data and "resourceLogs" not in data:
-        raise ValueError("neither resourceSpans nor resourceLogs")
+        raise Unreadable("not OTLP JSON: neither resourceSpans nor resourceLogs")
     for outer, scopes, items, is_log in (
         ("resourceSpans", "scopeSpans", "spans", False),
         ("resourceLogs", "scopeLogs", "logRecords", True),
@@ -103,10 +105,10 @@ def _span_rows(
     kind = span_kind(own)
     row = span_columns(kind, str(span.get("name") or ""), own, resource)
     row["feedback"] += evaluations
-    started = _nanoseconds(span, "startTimeUnixNano")
+    started = _nanoseconds(span, "startTimeUnixNano", options)
     if started is None:
-        raise ValueError("startTimeUnixNano is missing")
-    ended = _nanoseconds(span, "endTimeUnixNano")
+        raise Unreadable("startTimeUnixNano is missing")
+    ended = _nanoseconds(span, "endTimeUnixNano", options)
     row |= {
         "source": source,
         "trace_id": _trace_id(span.get("traceId")),
@@ -138,10 +140,12 @@ def _log_rows(
     if (record.get("eventName") or own.get("event.name")) != _EVALUATION:
         return
     if not record.get("traceId"):
-        raise ValueError("evaluation result without a traceId to attach it to")
-    at = _nanoseconds(record, "timeUnixNano") or _nanoseconds(record, "observedTimeUnixNano")
+        raise Unreadable("evaluation result without a traceId to attach it to")
+    at = _nanoseconds(record, "timeUnixNano", options) or _nanoseconds(
+        record, "observedTimeUnixNano", options
+    )
     if at is None:
-        raise ValueError("timeUnixNano is missing")
+        raise Unreadable("timeUnixNano is missing")
     item = {
         "source": source,
         "span_id": f"{at}:{own.get('gen_ai.evaluation.name')}",
@@ -168,7 +172,10 @@ def _attributes(pairs: Any) -> dict[str, Any]:
     """Values by name; an attribute without a value tells nothing and is left out."""
     found = {}
     for pair in pairs or ():
-        name, value = pair["key"], _any_value(pair.get("value"))
+        try:
+            name, value = pair["key"], _any_value(pair.get("value"))
+        except _MALFORMED as error:
+            raise Unreadable(f"attribute {raw(pair)[:80]} is not a key and a value") from error
         if value is not None:
             found[name] = value
     return found
@@ -188,36 +195,39 @@ def _any_value(value: Any) -> Any:
     return inner
 
 
-def _nanoseconds(record: Mapping[str, Any], name: str) -> int | None:
+def _nanoseconds(record: Mapping[str, Any], name: str, options: TraceOptions) -> int | None:
     """Instant since 1970 in a field; None where it is not given."""
     value = record.get(name)
     if value is None or value == "":
         return None
-    nanoseconds = int(value)
+    try:
+        nanoseconds = int(value)
+    except (ValueError, TypeError, OverflowError):
+        raise Unreadable(f"{name} is not a number of nanoseconds") from None
     if nanoseconds == 0:
         return None
-    if not _OLDEST_NS <= nanoseconds < _NEWEST_NS:
-        raise ValueError(f"{name} is not in nanoseconds since 1970")
+    if nanoseconds < _OLDEST_NS:
+        raise Unreadable(f"{name} lies before {EARLIEST.year}, or is not in nanoseconds")
+    if nanoseconds > options.latest_ns:
+        raise Unreadable(f"{name} lies in the future, or is not in nanoseconds")
     return nanoseconds
 
 
 def _trace_id(value: Any) -> str:
     text = value.lower() if isinstance(value, str) else ""
     if not _TRACE_ID(text):
-        raise ValueError("traceId is not 32 hexadecimal digits")
+        raise Unreadable("traceId is not 32 hexadecimal digits")
     return text
 
 
 def _span_id(value: Any) -> str:
     text = value.lower() if isinstance(value, str) else ""
     if not _SPAN_ID(text):
-        raise ValueError("spanId is not 16 hexadecimal digits")
+        raise Unreadable("spanId is not 16 hexadecimal digits")
     return text
 
 
 def _reason(error: Exception) -> str:
-    return str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
-
-
-def _raw(record: Any) -> str:
-    return orjson.dumps(record).decode()
+    if isinstance(error, Unreadable):
+        return str(error)
+    return "not laid out as OTLP JSON: a field is missing or of another type"

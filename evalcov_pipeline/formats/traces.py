@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from fnmatch import translate
 from functools import cached_property, lru_cache
 from re import compile as regex
@@ -37,7 +37,12 @@ class TraceOptions:
     source: str | None = None
     mapping: Mapping[str, str] = field(default_factory=dict)
     production: ProductionSettings = field(default_factory=ProductionSettings)
-    latest: datetime = datetime.max
+    latest: datetime = datetime(2262, 1, 1)
+
+    @cached_property
+    def latest_ns(self) -> int:
+        """`latest` in nanoseconds since 1970."""
+        return int(self.latest.replace(tzinfo=UTC).timestamp()) * 10**9
 
     @cached_property
     def _excluding(self) -> Callable[[tuple[str, ...]], bool]:
