@@ -53,6 +53,11 @@ _LOG = {
     "traceId": otlp_lines.trace(1),
     "attributes": otlp_lines.attributes(_RESULT),
 }
+_MESSAGE = _LOG | {
+    "eventName": "gen_ai.user.message",
+    "spanId": f"{1:016x}",
+    "body": otlp_lines.value({"role": "user", "content": "hi"}),
+}
 _EVENT = {"name": "gen_ai.evaluation.result", "attributes": otlp_lines.attributes(_RESULT)}
 _LINK = {"traceId": otlp_lines.trace(1), "spanId": f"{1:016x}"}
 VALID: Mapping[str, list[Any]] = {
@@ -68,7 +73,7 @@ VALID: Mapping[str, list[Any]] = {
                 ]
             )
         ),
-        {"resourceLogs": [{"scopeLogs": [{"logRecords": [_LOG]}]}]},
+        {"resourceLogs": [{"scopeLogs": [{"logRecords": [_LOG, _MESSAGE]}]}]},
     ],
     "traces": [
         {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -34,6 +34,7 @@ from evalcov_pipeline_tests.otlp_lines import (
     span,
     trace,
     turn,
+    value,
     write,
 )
 
@@ -262,6 +263,44 @@ def test_feedback_comes_from_annotations_events_evaluators_and_logs(tmp_path: Pa
         ("tone", None, "rude"),
     ]
     assert ["without a traceId" in r.reason for r in rejects] == [True]
+
+
+@pytest.mark.parametrize("spelling", ["attributes", "bodies"])
+def test_messages_in_log_events_belong_to_their_span(tmp_path: Path, spelling: str) -> None:
+    def record(at: float, name: str, own: dict[str, object], body: object = None) -> object:
+        return {
+            "timeUnixNano": nanos(NOON + timedelta(seconds=at)),
+            "eventName": name,
+            "traceId": trace(1),
+            "spanId": f"{2:016x}",
+            "attributes": attributes(own),
+            "body": value(body),
+        }
+
+    if spelling == "attributes":
+        said = {
+            "gen_ai.conversation.id": "s",
+            "gen_ai.input.messages": json.dumps([{"role": "user", "content": QUERY}]),
+            "gen_ai.output.messages": json.dumps([{"role": "assistant", "content": ANSWER}]),
+        }
+        records = [record(2, "gen_ai.client.inference.operation.details", said)]
+    else:
+        reply = {"role": "assistant", "content": ANSWER}
+        records = [
+            record(1, "gen_ai.user.message", {}, {"role": "user", "content": "hello"}),
+            record(2, "gen_ai.user.message", {}, {"content": QUERY}),
+            record(3, "gen_ai.choice", {}, {"index": 0, "message": reply}),
+        ]
+    logs = {"resourceLogs": [{"scopeLogs": [{"logRecords": records}]}]}
+    agent, call = {"openinference.span.kind": "AGENT"}, {"gen_ai.operation.name": "chat"}
+    path = write(
+        tmp_path / "t.jsonl", line([span(1, agent), span(2, call, under=1)]), json.dumps(logs)
+    )
+    spans, rejects = read(path)
+    (only,) = fold_turns(spans).turns.to_dicts()
+    assert not rejects
+    assert (only["query_text"], only["answer_text"]) == (QUERY, ANSWER)
+    assert only["session_id"] == ("s" if spelling == "attributes" else trace(1))
 
 
 def test_production_is_told_by_environment_attribute_and_service(tmp_path: Path) -> None:

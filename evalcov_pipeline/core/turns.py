@@ -60,7 +60,8 @@ SPANS = pl.Schema(
 
 `kind` is turn (an agent, chain, or a row that is a whole turn already), llm, tool, retrieval,
 evaluator (a span that judges: neither it nor the calls under it are traffic), feedback
-(free-standing, about the trace `trace_id` and, if known, the span `parent_id`) or other.
+(free-standing, about the trace `trace_id` and, if known, the span `parent_id`), content (what the
+span `parent_id` asked or answered, recorded apart from it) or other.
 `parent_id` is NULL at a root. `set_aside` is NULL for production, 'excluded' where the span marks
 its whole trace as eval or test traffic, 'outside' where it is of a service or environment that is
 not production (which counts at the root only). `retrieval_count` is NULL where content was not
@@ -142,7 +143,7 @@ def fold_turns(spans: pl.DataFrame, day: date | None = None) -> Fold:
         The turns with `query_text`, and counts of the rest.
     """
     distinct, conflicts = _distinct(spans)
-    rooted = _with_roots(distinct)
+    rooted = _with_roots(_with_content(distinct))
     turns = _aggregate(rooted).join(_feedback(rooted), on=_TURN, how="left")
     if day is not None:
         turns = turns.filter(pl.col("started_at").dt.date() == day)
@@ -177,6 +178,26 @@ def _distinct(spans: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     conflicts = copies.group_by(_SPAN).agg(pl.n_unique("_content")).filter(pl.col("_content") > 1)
     first = copies.unique(_SPAN, keep="first", maintain_order=True).drop("_content", "_filled")
     return pl.concat([spans.filter(~repeated), first]), conflicts.height
+
+
+def _with_content(spans: pl.DataFrame) -> pl.DataFrame:
+    """Give spans what was recorded apart from them; the last of several messages counts."""
+    apart = pl.col("kind") == "content"
+    content = spans.filter(apart)
+    if content.is_empty():
+        return spans
+    told = ("query_text", "answer_text", "session_id")
+    said = (
+        content.sort("started_at", "span_id")
+        .group_by(*TRACE, span_id="parent_id")
+        .agg(pl.col(name).drop_nulls().last().alias(f"{name}_said") for name in told)
+    )
+    return (
+        spans.filter(~apart)
+        .join(said, on=_SPAN, how="left")
+        .with_columns(pl.coalesce(name, f"{name}_said").alias(name) for name in told)
+        .select(spans.columns)
+    )
 
 
 def _with_roots(spans: pl.DataFrame) -> pl.DataFrame:

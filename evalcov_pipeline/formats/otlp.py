@@ -21,6 +21,7 @@ from evalcov_pipeline.formats.attributes import (
 )
 from evalcov_pipeline.formats.fields import EARLIEST, raw
 from evalcov_pipeline.formats.lines import Reject, Unreadable, json_lines
+from evalcov_pipeline.formats.messages import answered, asked
 from evalcov_pipeline.formats.traces import BATCH_ROWS, Cells, TraceOptions, cells, span_frame
 
 NAME = "otlp"
@@ -31,11 +32,14 @@ _MALFORMED = (
     ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError,
 )  # fmt: skip
 _EVALUATION = "gen_ai.evaluation.result"
+_USER_MESSAGE, _CHOICE = "gen_ai.user.message", "gen_ai.choice"
 _CONTENT_EVENTS = frozenset(
     {
         "gen_ai.client.inference.operation.details",
         "gen_ai.content.prompt",
         "gen_ai.content.completion",
+        _USER_MESSAGE,
+        _CHOICE,
     }
 )
 
@@ -135,24 +139,40 @@ def _span_rows(
 def _log_rows(
     record: Mapping[str, Any], resource: dict[str, Any], source: str, options: TraceOptions
 ) -> Iterator[dict[str, Any]]:
-    """An evaluation event as feedback on its trace; other log records are not about traces."""
+    """An evaluation event as feedback on its trace, messages as content of their span.
+
+    Other log records are not about traces.
+    """
     own = _attributes(record.get("attributes"))
-    if (record.get("eventName") or own.get("event.name")) != _EVALUATION:
+    name = record.get("eventName") or own.get("event.name")
+    if name != _EVALUATION and name not in _CONTENT_EVENTS:
         return
     if not record.get("traceId"):
-        raise Unreadable("evaluation result without a traceId to attach it to")
+        raise Unreadable(f"{name} without a traceId to attach it to")
     at = _nanoseconds(record, "timeUnixNano", options) or _nanoseconds(
         record, "observedTimeUnixNano", options
     )
     if at is None:
         raise Unreadable("timeUnixNano is missing")
-    item = {
-        "source": source,
-        "span_id": f"{at}:{own.get('gen_ai.evaluation.name')}",
-        "started_at": at // 1000,
-        "feedback": [evaluation(own)],
-    }
-    yield _feedback_row(item, _trace_id(record["traceId"]), record.get("spanId"))
+    item = {"source": source, "started_at": at // 1000}
+    trace_id, span_id = _trace_id(record["traceId"]), record.get("spanId")
+    if name == _EVALUATION:
+        item["span_id"] = f"{at}:{own.get('gen_ai.evaluation.name')}"
+        yield _feedback_row(item | {"feedback": [evaluation(own)]}, trace_id, span_id)
+    else:
+        item |= {"trace_id": trace_id, "parent_id": _span_id(span_id), "kind": "content"}
+        item["span_id"] = f"{item['parent_id']}:{at}:{name}"
+        yield item | _content(name, own, _any_value(record.get("body")))
+
+
+def _content(name: str, own: dict[str, Any], body: Any) -> dict[str, Any]:
+    """What an event tells of its span's query, answer and session."""
+    if name == _USER_MESSAGE:
+        return {"query_text": asked(body)}
+    if name == _CHOICE:
+        return {"answer_text": answered(body)}
+    told = span_columns("llm", "", own, {})
+    return {column: told.get(column) for column in ("query_text", "answer_text", "session_id")}
 
 
 def _feedback_row(row: Mapping[str, Any], trace_id: str, span_id: str | None) -> dict[str, Any]:
