@@ -384,17 +384,21 @@ def test_an_odd_parquet_file_is_rejected_row_by_row(tmp_path: Path) -> None:
 # Imports
 
 
-def test_a_growing_file_is_picked_up_where_it_broke_off(settings: Settings, tmp_path: Path) -> None:
-    rows = [TURN | {"query_text": f"question {i}"} for i in range(4)]
-    whole = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
-    path = file(tmp_path / "t.jsonl", whole[: len(whole) // 2])
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_a_growing_file_is_picked_up_where_it_broke_off(
+    settings: Settings, tmp_path: Path, suffix: str
+) -> None:
+    rows = [{"query_text": f"question {i}", "started_at": "2026-09-01T12:00:00Z"} for i in range(4)]
+    lines = [json.dumps(row) if suffix == ".jsonl" else ",".join(row.values()) for row in rows]
+    header = "" if suffix == ".jsonl" else "query_text,started_at\n"
+    whole = header + "\n".join(lines) + "\n"
+    path = file(tmp_path / f"t{suffix}", whole[: whole.index("question 2") + 5])
     first = ingest_traces([path], settings)
-    assert (first.accepted, first.rejected) == (1, 1) or (first.accepted, first.rejected) == (2, 0)
+    assert (first.accepted, first.rejected) == (2, 1)
     compact_day(settings.lake, first.days[0])
-    path.write_bytes(whole)
+    path.write_text(whole)
     second = ingest_traces([path], settings)
-    assert (second.accepted + second.duplicate, second.rejected) == (4, 0)
-    assert second.duplicate == first.accepted
+    assert (second.accepted, second.duplicate, second.rejected) == (2, 2, 0)
     assert compact_day(settings.lake, second.days[0]).turns == 4
 
 
@@ -406,6 +410,14 @@ def test_a_mapping_that_reads_nothing_leaves_the_earlier_reading(
     with pytest.raises(BadInput, match="none of its 1 rows"):
         ingest_traces([path], settings, mapping={"query_text": "nowhere"})
     assert compact_day(settings.lake, day).turns == 1
+
+
+def test_a_file_without_a_single_good_row_is_given_up(settings: Settings, tmp_path: Path) -> None:
+    path = file(tmp_path / "t.jsonl", b'{"a": 1}\n' * 12_000)
+    with pytest.raises(BadInput, match="none of its first 10,000 rows"):
+        ingest_traces([path], settings)
+    (kept,) = settings.quarantine.glob("*.jsonl")
+    assert kept.read_bytes().count(b"\n") == 10_000
 
 
 def results_of(settings: Settings) -> list[tuple[Any, ...]]:

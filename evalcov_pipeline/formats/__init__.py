@@ -15,6 +15,8 @@ from evalcov_pipeline.formats.lines import Reject, head
 from evalcov_pipeline.formats.messages import parsed
 
 AUTO = "auto"
+HOPELESS = 10_000
+"""Rows without one that can be read, after which a file is given up."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,9 @@ def nothing_read(kind: str, path: Path, rejected: int, first: Reject | None) -> 
     """
     if first is None:
         return BadInput(f"the file holds no {kind}", str(path), "check the export")
+    number = f"first {rejected:,}" if rejected == HOPELESS else f"{rejected:,}"
     return BadInput(
-        f"none of its {rejected} rows can be read as {kind}; the first: {first.reason}",
+        f"none of its {number} rows can be read as {kind}; the first: {first.reason}",
         f"{path}, line {first.line}",
         _advice(kind, head(path), first),
     )

@@ -23,7 +23,7 @@ LONGEST_LINE = 64 << 20
 _HEAD_BYTES = 65_536
 _BUFFER_BYTES = 1 << 20
 _CODECS = {".gz": "gzip", ".zst": "zstd"}
-_BOMB_BYTES, _BOMB_RATIO = 256 << 20, 200
+_BOMB_BYTES, _BOMB_RATIO = 64 << 20, 200
 _BOM = codecs.BOM_UTF8
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from evalcov_pipeline.errors import BadInput
-from evalcov_pipeline.formats import AUTO, Format, find, nothing_read
+from evalcov_pipeline.formats import AUTO, HOPELESS, Format, find, nothing_read
 from evalcov_pipeline.formats.lines import Reject, plain_suffix
 from evalcov_pipeline.formats.traces import TraceOptions
 from evalcov_pipeline.settings import Settings
@@ -263,6 +263,8 @@ def _ingest_file(
         for item in reader.read(path, options):
             if isinstance(item, Reject):
                 rejects.add(item)
+                if not rows and rejects.count == HOPELESS:
+                    break
                 continue
             staged.add(item)
             rows += item.height

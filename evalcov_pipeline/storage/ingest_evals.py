@@ -10,7 +10,7 @@ from typing import Any, Literal
 import duckdb
 import polars as pl
 
-from evalcov_pipeline.formats import AUTO, find, nothing_read
+from evalcov_pipeline.formats import AUTO, HOPELESS, find, nothing_read
 from evalcov_pipeline.formats.lines import Reject
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.evals import add_results, derive_suite, summarise_runs
@@ -77,6 +77,8 @@ def ingest_evals(
             for item in find(kind, path, format).read(path, mapping, latest(now)):
                 if isinstance(item, Reject):
                     rejects.add(item)
+                    if len(rows) == before and rejects.count == HOPELESS:
+                        break
                     continue
                 rows.append(item)
                 if progress:
