@@ -213,7 +213,10 @@ def test_refresh_prints_its_plan(copy: Settings, run: Run, monkeypatch: pytest.M
 def test_a_wrong_path_does_not_cost_the_demo_s_data(home: Path, run: Run) -> None:
     (home / "lake").mkdir(parents=True)
     (home / ".demo").touch()
-    assert run("ingest", "traces", "nowhere", "--replace-demo")[0] == BAD_INPUT
+    prose = home / "prose.txt"
+    prose.write_text("Dear all,")
+    for path in ("nowhere", str(prose)):
+        assert run("ingest", "traces", path, "--replace-demo")[0] == BAD_INPUT
     assert (home / "lake").exists()
 
 

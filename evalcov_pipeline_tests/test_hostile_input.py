@@ -29,7 +29,7 @@ from evalcov_pipeline.formats.lines import LONGEST_LINE, Reject, lines, open_byt
 from evalcov_pipeline.settings import Settings, get_settings
 from evalcov_pipeline.storage.ingest import ingest_traces
 from evalcov_pipeline.storage.ingest_evals import ingest_evals
-from evalcov_pipeline.storage.lake import compact_day
+from evalcov_pipeline.storage.lake import compact_day, traffic_span
 from evalcov_pipeline.storage.warehouse import Warehouse
 from evalcov_pipeline_tests.conftest import cases, write_jsonl
 from evalcov_pipeline_tests.otlp_lines import line, span, turn
@@ -516,6 +516,16 @@ def test_a_folder_without_permission_is_one_line(home: Path, run: Run, tmp_path:
     locked.chmod(0o700)
     assert code == BAD_INPUT
     assert "cannot read the folder" in printed
+
+
+def test_a_home_may_have_any_name_that_is_no_pattern(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / 'it\'s "my" höme #1 — 家 😀; $x')
+    report = ingest_traces([write_jsonl(tmp_path / "t.jsonl", [TURN])], settings)
+    compact_day(settings.lake, report.days[0])
+    ingest_evals("evals", [write_jsonl(tmp_path / "e.jsonl", cases(3))], settings)
+    assert traffic_span(settings.lake) is not None
+    with Warehouse(settings.published).reader() as con:
+        assert con.sql("SELECT count(*) FROM eval_cases").fetchone() == (3,)
 
 
 # Settings

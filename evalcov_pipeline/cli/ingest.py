@@ -12,6 +12,7 @@ import click
 from evalcov_pipeline.cli import BAD_INPUT, CHECK_FAILED
 from evalcov_pipeline.cli.progress import rows_read
 from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.formats import find
 from evalcov_pipeline.settings import Settings, get_settings
 from evalcov_pipeline.storage.ingest import IngestReport, ingest_traces, input_files
 from evalcov_pipeline.storage.ingest_evals import ingest_evals
@@ -56,7 +57,7 @@ def command(
     fields = _mapping(mapping)
     if source and kind != "traces":
         raise BadInput(f"{kind} have no source", "--source", "leave it out")
-    input_files(paths)
+    files = input_files(paths)
     demo = settings.home / DEMO_MARK
     if demo.exists():
         if not replace_demo:
@@ -65,9 +66,11 @@ def command(
                 where=str(settings.home),
                 what_to_do="add --replace-demo to throw it away, or set EVALCOV_HOME",
             )
+        for path in files:
+            find(kind, path, format_)
         for name in _DEMO_DATA:
-            path = settings.home / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            old = settings.home / name
+            shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
     report = ingest_files(settings, kind, paths, format_, fields, source)
     if report.unreadable:
         return BAD_INPUT

@@ -71,7 +71,7 @@ def detect(kind: str, path: Path) -> Format:
     raise BadInput(
         f"no known format of {kind}",
         str(path),
-        f"read are JSON Lines, CSV and Parquet, also .gz and .zst; --format may be {names}",
+        f"export JSON Lines, CSV or Parquet (plain, .gz or .zst); --format may be {names}",
     )
 
 
@@ -90,7 +90,9 @@ def find(kind: str, path: Path, name: str = AUTO) -> Format:
     raise BadInput(f"unknown format {name!r} of {kind}", "--format", f"use {AUTO} or {names}")
 
 
-def nothing_read(kind: str, path: Path, rejected: int, first: Reject | None) -> BadInput:
+def nothing_read(
+    kind: str, path: Path, rejected: int, first: Reject | None, quarantine: Path
+) -> BadInput:
     """What to tell about a file that holds not one row of a kind.
 
     Args:
@@ -98,6 +100,7 @@ def nothing_read(kind: str, path: Path, rejected: int, first: Reject | None) -> 
         path: the file.
         rejected: rows that could not be read.
         first: the first of them, None where there were no rows.
+        quarantine: where they are.
     """
     if first is None:
         return BadInput(f"the file holds no {kind}", str(path), "check the export")
@@ -105,11 +108,11 @@ def nothing_read(kind: str, path: Path, rejected: int, first: Reject | None) -> 
     return BadInput(
         f"none of its {number} rows can be read as {kind}; the first: {first.reason}",
         f"{path}, line {first.line}",
-        _advice(kind, head(path), first),
+        _advice(kind, head(path), first) or f"all of them, with reasons, are in {quarantine}",
     )
 
 
-def _advice(kind: str, start: bytes, first: Reject) -> str:
+def _advice(kind: str, start: bytes, first: Reject) -> str | None:
     if not _TELLTALES[kind](start):
         for other, found_in in _TELLTALES.items():
             if found_in(start):
@@ -117,4 +120,4 @@ def _advice(kind: str, start: bytes, first: Reject) -> str:
     row = parsed(first.raw)
     if "missing" in first.reason and isinstance(row, dict):
         return f"its fields are {', '.join(row)[:300]}: say which is which with --map, or --format"
-    return "the quarantine has all of them with their reasons"
+    return None

@@ -275,7 +275,7 @@ def _ingest_file(
             rejects.discard()
             return nothing_new
         if not rows:
-            raise nothing_read("traces", path, rejects.count, rejects.first)
+            raise nothing_read("traces", path, rejects.count, rejects.first, settings.quarantine)
         staged.close()
         duplicate = staged.duplicates()
         days = staged.commit(replaced=earlier.get("places", ()))

@@ -84,7 +84,7 @@ def ingest_evals(
                 if progress:
                     progress(path, len(rows))
             if len(rows) == before:
-                raise nothing_read(kind, path, rejects.count, rejects.first)
+                raise nothing_read(kind, path, rejects.count, rejects.first, settings.quarantine)
         rejected += rejects.count
     at = now or datetime.now(UTC).replace(tzinfo=None)
     span = traffic_span(settings.lake)
