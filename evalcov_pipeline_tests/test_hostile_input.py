@@ -418,6 +418,8 @@ def test_a_file_without_a_single_good_row_is_given_up(settings: Settings, tmp_pa
         ingest_traces([path], settings)
     (kept,) = settings.quarantine.glob("*.jsonl")
     assert kept.read_bytes().count(b"\n") == 10_000
+    file(path, GOOD + path.read_bytes() + GOOD)
+    assert ingest_traces([path], settings).rejected == 12_000
 
 
 def results_of(settings: Settings) -> list[tuple[Any, ...]]:

@@ -19,7 +19,7 @@ from evalcov_pipeline.core.texts import normalise
 from evalcov_pipeline.formats import fields
 from evalcov_pipeline.formats.attributes import feedback
 from evalcov_pipeline.formats.lines import Reject, Unreadable, plain_suffix
-from evalcov_pipeline.formats.traces import BATCH_ROWS, Cells, TraceOptions, cells, span_frame
+from evalcov_pipeline.formats.traces import Cells, TraceOptions, batches, cells
 
 NAME = "generic"
 _SEGMENT = "segment."
@@ -79,21 +79,19 @@ def read(path: Path, options: TraceOptions) -> Iterator[pl.DataFrame | Reject]:
         BadInput: a mapping of a column that does not exist in the canonical rows.
     """
     fields.check_mapping(options.mapping, _FIELDS, _SEGMENT)
-    batch: list[Cells] = []
+    return batches(_turns(path, options))
+
+
+def _turns(path: Path, options: TraceOptions) -> Iterator[Cells | Reject]:
     for item in fields.rows(path):
         if isinstance(item, Reject):
             yield item
             continue
         number, row = item
         try:
-            batch.append(cells(_turn(row, options)))
+            yield cells(_turn(row, options))
         except Unreadable as error:
             yield Reject(str(path), number, str(error), fields.raw(row))
-        if len(batch) >= BATCH_ROWS:
-            yield span_frame(batch)
-            batch = []
-    if batch:
-        yield span_frame(batch)
 
 
 _DAY_MS = 86_400_000

@@ -22,7 +22,7 @@ from evalcov_pipeline.formats.attributes import (
 from evalcov_pipeline.formats.fields import EARLIEST, raw
 from evalcov_pipeline.formats.lines import Reject, Unreadable, json_lines
 from evalcov_pipeline.formats.messages import answered, asked
-from evalcov_pipeline.formats.traces import BATCH_ROWS, Cells, TraceOptions, cells, span_frame
+from evalcov_pipeline.formats.traces import Cells, TraceOptions, batches, cells
 
 NAME = "otlp"
 _OLDEST_NS = int(EARLIEST.replace(tzinfo=UTC).timestamp()) * 10**9
@@ -51,8 +51,11 @@ def recognises(path: Path, head: bytes) -> bool:
 
 def read(path: Path, options: TraceOptions) -> Iterator[pl.DataFrame | Reject]:
     """Stream a file as batches of spans; what cannot be read comes as a `Reject`."""
+    return batches(_rows(path, options))
+
+
+def _rows(path: Path, options: TraceOptions) -> Iterator[Cells | Reject]:
     source = options.source or NAME
-    rows: list[Cells] = []
     for line in json_lines(path):
         if isinstance(line, Reject):
             yield line
@@ -62,16 +65,11 @@ def read(path: Path, options: TraceOptions) -> Iterator[pl.DataFrame | Reject]:
             for resource, record, is_log in _records(data):
                 try:
                     read_record = _log_rows if is_log else _span_rows
-                    rows.extend(map(cells, read_record(record, resource, source, options)))
+                    yield from map(cells, read_record(record, resource, source, options))
                 except _MALFORMED as error:
                     yield Reject(str(path), number, _reason(error), raw(record))
         except _MALFORMED as error:
             yield Reject(str(path), number, _reason(error), raw(data))
-        if len(rows) >= BATCH_ROWS:
-            yield span_frame(rows)
-            rows = []
-    if rows:
-        yield span_frame(rows)
 
 
 def _records(data: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], Any, bool]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import translate
@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from evalcov_pipeline.core.turns import SPANS
+from evalcov_pipeline.formats.lines import Reject
 from evalcov_pipeline.settings import ProductionSettings
 
 Cells = tuple[Any, ...]
@@ -77,8 +78,30 @@ def cells(row: Mapping[str, Any]) -> Cells:
     return tuple(map(row.get, _NAMES))
 
 
-def span_frame(rows: list[Cells]) -> pl.DataFrame:
-    """Rows as a frame of schema `SPANS`."""
+def batches(items: Iterable[Cells | Reject]) -> Iterator[pl.DataFrame | Reject]:
+    """Rows as frames of schema `SPANS`, and the rejects between them.
+
+    The first good rows come before the first reject after them, so that whoever has seen rejects
+    only knows that nothing good came before.
+    """
+    rows: list[Cells] = []
+    first = True
+    for item in items:
+        if isinstance(item, Reject):
+            if rows and first:
+                yield _frame(rows)
+                rows, first = [], False
+            yield item
+            continue
+        rows.append(item)
+        if len(rows) >= BATCH_ROWS:
+            yield _frame(rows)
+            rows, first = [], False
+    if rows:
+        yield _frame(rows)
+
+
+def _frame(rows: list[Cells]) -> pl.DataFrame:
     columns = zip(zip(*rows, strict=True), _ARROW.types, strict=True)
     arrays = [pa.array(column, type) for column, type in columns]
     return pl.DataFrame(pa.table(arrays, schema=_ARROW))

@@ -186,13 +186,13 @@ class Quarantine:
 
 
 @contextmanager
-def quarantine(settings: Settings, path: Path) -> Iterator[Quarantine]:
-    """Take in the rejected rows of a file; they replace those of its earlier reading.
+def quarantine(settings: Settings, path: Path, name: str) -> Iterator[Quarantine]:
+    """Take in the rejected rows of a file (and its `file_id`); they replace those it had before.
 
     What is rejected before an exception is kept too: it may be why.
     """
-    name = os.fsencode(path.name)[:_NAME_LENGTH].decode(errors="ignore")
-    kept = Quarantine(settings.quarantine, f"{name}.{file_id(path)[:12]}")
+    readable = os.fsencode(path.name)[:_NAME_LENGTH].decode(errors="ignore")
+    kept = Quarantine(settings.quarantine, f"{readable}.{name[:12]}")
     try:
         yield kept
     finally:
@@ -259,7 +259,7 @@ def _ingest_file(
     if same and not earlier["rejected"]:
         return nothing_new
     rows = set_aside = 0
-    with quarantine(settings, path) as rejects, staging(settings.lake, name) as staged:
+    with quarantine(settings, path, name) as rejects, staging(settings.lake, name) as staged:
         for item in reader.read(path, options):
             if isinstance(item, Reject):
                 rejects.add(item)

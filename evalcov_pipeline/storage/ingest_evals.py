@@ -14,7 +14,7 @@ from evalcov_pipeline.formats import AUTO, HOPELESS, find, nothing_read
 from evalcov_pipeline.formats.lines import Reject
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.evals import add_results, derive_suite, summarise_runs
-from evalcov_pipeline.storage.ingest import IngestReport, input_files, latest, quarantine
+from evalcov_pipeline.storage.ingest import IngestReport, file_id, input_files, latest, quarantine
 from evalcov_pipeline.storage.lake import traffic_span
 from evalcov_pipeline.storage.ledger import record_cases
 from evalcov_pipeline.storage.texts import redactor
@@ -73,7 +73,7 @@ def ingest_evals(
     rejected = 0
     for path in files:
         before = len(rows)
-        with quarantine(settings, path) as rejects:
+        with quarantine(settings, path, file_id(path)) as rejects:
             for item in find(kind, path, format).read(path, mapping, latest(now)):
                 if isinstance(item, Reject):
                     rejects.add(item)
