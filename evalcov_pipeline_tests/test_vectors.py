@@ -125,7 +125,7 @@ def test_two_writers_of_the_same_texts_do_no_harm(tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         cache.get(frame(*texts)["text_hash"].to_list()), HashingEmbedder().embed(texts)
     )
-    assert all(path.suffix == ".parquet" for path in cache.folder.iterdir())
+    assert [path.name for path in cache.folder.glob(".unfinished/*")] == ["lock"]
 
 
 def test_what_cannot_be_kept_leaves_no_trace(tmp_path: Path) -> None:

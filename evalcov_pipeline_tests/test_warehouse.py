@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from evalcov_pipeline.errors import BadInput
-from evalcov_pipeline.storage.warehouse import Warehouse, frame, replace_slice, tables
+from evalcov_pipeline.storage.warehouse import Warehouse, frame, replace_slice, size, tables
 
 WEEK = datetime(2026, 11, 9)
 
@@ -128,13 +128,32 @@ def test_a_second_writer_is_told_who_holds_the_warehouse(warehouse: Warehouse) -
         holder.communicate("")
 
 
-def test_readers_share_the_warehouse(warehouse: Warehouse) -> None:
+def test_readers_keep_what_they_opened_while_a_writer_goes_on(warehouse: Warehouse) -> None:
     with warehouse.writer() as con:
         replace_slice(con, "sample_days", days(3), as_of=WEEK)
-    with hold(warehouse, "reader") as holder:
-        with warehouse.reader() as con:
-            assert frame(con, "SELECT count(*) FROM sample_days").item() == 1
+    with hold(warehouse, "reader") as holder, warehouse.reader() as before:
+        with warehouse.writer() as con:
+            replace_slice(con, "sample_days", days(3, 4), as_of=WEEK)
+        assert size(before, "sample_days") == 1
         holder.communicate("")
+    with warehouse.reader() as after:
+        assert size(after, "sample_days") == 2
+
+
+def test_what_another_program_left_in_the_log_is_kept(warehouse: Warehouse) -> None:
+    with warehouse.writer() as con:
+        replace_slice(con, "sample_days", days(3), as_of=WEEK)
+    write = (
+        "import duckdb, os, sys\n"
+        "con = duckdb.connect(sys.argv[1])\n"
+        "con.execute('UPDATE sample_days SET sessions = 8')\n"
+        "os._exit(0)\n"
+    )
+    subprocess.run([sys.executable, "-c", write, str(warehouse.path)], check=True)
+    assert warehouse.path.with_name("warehouse.duckdb.wal").exists()
+    for connection in (warehouse.reader, warehouse.writer, warehouse.reader):
+        with connection() as con:
+            assert con.execute("SELECT sessions FROM sample_days").fetchall() == [(8,)]
 
 
 def test_published_tables_can_be_read_while_the_pipeline_writes(
@@ -154,7 +173,7 @@ def test_published_tables_can_be_read_while_the_pipeline_writes(
         )
         assert comments.fetchall() == [(0,)]
         holder.communicate("")
-    assert list(tmp_path.glob("*.partial")) == []
+    assert [path.name for path in tmp_path.glob(".unfinished/*")] == ["lock"]
 
 
 def test_an_open_reader_keeps_its_snapshot_when_a_new_one_is_published(

@@ -76,7 +76,7 @@ def fit_taxonomy(
     settings: Settings,
     cache: VectorCache,
     as_of: datetime,
-    created_at: datetime,
+    clock: datetime,
     progress: Callable[[str], None],
 ) -> Fit:
     """Cluster the window that ends at `as_of`, freeze, name, match to the predecessor and record.
@@ -90,7 +90,7 @@ def fit_taxonomy(
         settings: the `taxonomy` section and the folder of taxonomies.
         cache: vectors of the window's texts.
         as_of: end of the training window; the taxonomy's `fitted_at`.
-        created_at: wall clock, UTC.
+        clock: wall clock, UTC.
         progress: told what is being done.
     """
     rules = settings.taxonomy
@@ -109,10 +109,11 @@ def fit_taxonomy(
         fingerprint=cache.fingerprint,
         previous=previous,
     )
-    if (name,) in known and (settings.taxonomies / name).exists():
+    if (name,) in known and taxonomies.is_intact(settings.taxonomies, name):
         with warehouse.writer() as con:
             con.execute(
-                "UPDATE taxonomies SET created_at = ? WHERE taxonomy_id = ?", [created_at, name]
+                "UPDATE taxonomies SET created_at = ? WHERE taxonomy_id = ?",
+                [taxonomies.creation(con, clock), name],
             )
         progress(f"taxonomy {name} was fitted from the same texts before: kept")
         return Fit(name, None, None)
@@ -150,7 +151,6 @@ def fit_taxonomy(
         {
             "taxonomy_id": name,
             "fitted_at": as_of,
-            "created_at": created_at,
             "method": discovery.method,
             "parameters": orjson.dumps(_parameters(settings, discovery)).decode(),
             "n_texts": len(texts),
@@ -180,6 +180,7 @@ def fit_taxonomy(
     ).with_columns(from_taxonomy=pl.lit(previous, pl.String), to_taxonomy=pl.lit(name, pl.String))
     taxonomies.save(settings.taxonomies, name, taxonomy)
     with warehouse.writer() as con:
+        row = row.with_columns(created_at=pl.lit(taxonomies.creation(con, clock)))
         replace_slice(con, "taxonomies", row, taxonomy_id=name)
         replace_slice(con, "clusters", clusters, taxonomy_id=name)
         replace_slice(con, "taxonomy_lineage", links, to_taxonomy=name)

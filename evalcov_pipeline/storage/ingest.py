@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,8 @@ from evalcov_pipeline.formats import AUTO, HOPELESS, Format, find, nothing_read
 from evalcov_pipeline.formats.lines import Reject, plain_suffix
 from evalcov_pipeline.formats.traces import TraceOptions
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.lake import staging
+from evalcov_pipeline.storage.files import move, unfinished
+from evalcov_pipeline.storage.lake import receipt, staging
 
 Progress = Callable[[Path, int], None]
 
@@ -144,16 +145,16 @@ def file_id(path: Path) -> str:
 
 
 class Quarantine:
-    """Rows that could not be read, on their way into `<folder>/<name>.jsonl`.
+    """Rows that could not be read, on their way into a file of the quarantine.
 
     Attributes:
         count: rows so far.
         first: the first of them, None without any.
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self._target = folder / f"{name}.jsonl"
-        self._partial = folder / f"{name}.partial"
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        self._open = ExitStack()
         self._kept = True
         self.count = 0
         self.first: Reject | None = None
@@ -162,8 +163,8 @@ class Quarantine:
         """Keep a row with its file, line and reason, and the beginning of it as it was."""
         if self.first is None:
             self.first = reject
-            self._partial.parent.mkdir(parents=True, exist_ok=True)
-            self._stream = self._partial.open("wb")
+            folder = self._open.enter_context(unfinished(self._target.parent))
+            self._stream = self._open.enter_context((folder / self._target.name).open("wb"))
         self.count += 1
         file = os.fsencode(reject.file).decode(errors="replace")
         kept = replace(reject, file=file, raw=reject.raw[:_RAW_LENGTH])
@@ -175,14 +176,12 @@ class Quarantine:
 
     def close(self) -> None:
         """Move the file into place; without rows there is none."""
-        if self.first is not None:
-            self._stream.close()
-        if not self._kept:
-            self._partial.unlink(missing_ok=True)
-        elif self.first is not None:
-            self._partial.replace(self._target)
-        else:
-            self._target.unlink(missing_ok=True)
+        with self._open:
+            if self._kept and self.first is not None:
+                self._stream.close()
+                move(Path(self._stream.name), self._target)
+            elif self._kept:
+                self._target.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -192,7 +191,7 @@ def quarantine(settings: Settings, path: Path, name: str) -> Iterator[Quarantine
     What is rejected before an exception is kept too: it may be why.
     """
     readable = os.fsencode(path.name)[:_NAME_LENGTH].decode(errors="ignore")
-    kept = Quarantine(settings.quarantine, f"{readable}.{name[:12]}")
+    kept = Quarantine(settings.quarantine / f"{readable}.{name[:12]}.jsonl")
     try:
         yield kept
     finally:
@@ -250,50 +249,42 @@ def _ingest_file(
     A known file with rejected rows is read again, since a row may have been ahead of its time.
     """
     name = file_id(path)
-    receipt_file = settings.lake / "staging" / "files" / f"{name}.json"
     stamp = _stamp(reader, options)
-    earlier = orjson.loads(receipt_file.read_bytes()) if receipt_file.exists() else {}
-    same = earlier.get("options") == stamp
-    known = earlier["accepted"] + earlier["duplicate"] if same else 0
-    nothing_new = earlier | {"accepted": 0, "duplicate": known, "days": []}
-    if same and not earlier["rejected"]:
+    earlier = receipt(settings.lake, name)
+    same = earlier is not None and earlier["options"] == stamp
+    known = earlier["accepted"] + earlier["duplicate"] if earlier and same else 0
+    nothing_new = (earlier or {}) | {"accepted": 0, "duplicate": known, "days": []}
+    if earlier and same and not earlier["rejected"]:
         return nothing_new
     rows = set_aside = 0
-    with quarantine(settings, path, name) as rejects, staging(settings.lake, name) as staged:
-        for item in reader.read(path, options):
-            if isinstance(item, Reject):
-                rejects.add(item)
-                if not rows and rejects.count == HOPELESS:
-                    break
-                continue
-            staged.add(item)
-            rows += item.height
-            set_aside += item["set_aside"].count()
-            if progress:
-                progress(path, rows)
-        if same and rows == known:
-            rejects.discard()
-            return nothing_new
-        if not rows:
-            raise nothing_read("traces", path, rejects.count, rejects.first, settings.quarantine)
-        staged.close()
-        duplicate = staged.duplicates()
-        days = staged.commit(replaced=earlier.get("places", ()))
-        places = staged.places
-    receipt = {
-        "file": os.fsencode(path).decode(errors="replace"),
-        "options": stamp,
-        "accepted": rows - duplicate,
-        "duplicate": duplicate,
-        "rejected": rejects.count,
-        "set_aside": set_aside,
-        "places": places,
-    }
-    receipt_file.parent.mkdir(parents=True, exist_ok=True)
-    partial = receipt_file.with_suffix(".partial")
-    partial.write_bytes(orjson.dumps(receipt))
-    partial.replace(receipt_file)
-    return receipt | {"days": days}
+    with staging(settings.lake, name) as staged:
+        with quarantine(settings, path, name) as rejects:
+            for item in reader.read(path, options):
+                if isinstance(item, Reject):
+                    rejects.add(item)
+                    if not rows and rejects.count == HOPELESS:
+                        break
+                    continue
+                staged.add(item)
+                rows += item.height
+                set_aside += item["set_aside"].count()
+                if progress:
+                    progress(path, rows)
+            if same and rows == known:
+                rejects.discard()
+                return nothing_new
+            if not rows:
+                raise nothing_read(
+                    "traces", path, rejects.count, rejects.first, settings.quarantine
+                )
+        return staged.commit(
+            {
+                "file": os.fsencode(path.absolute()).decode(errors="replace"),
+                "options": stamp,
+                "rejected": rejects.count,
+                "set_aside": set_aside,
+            }
+        )
 
 
 def _stamp(reader: Format, options: TraceOptions) -> str:

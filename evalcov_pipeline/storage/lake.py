@@ -5,29 +5,31 @@
     staging/files/<file>.json          receipt of an imported file, written last
     staging/pending/D.<token>          day D has to be compacted again
     traces/date=D/part-0.parquet       canonical turns that began on day D
+    .locks/                            one import is put into place at a time, a day compacted once
 
-Every file is written under another name and moved into place, so readers never see half of one. A
-trace across midnight is staged under both days; its turns belong to the day on which they began.
+Every file is written aside and moved into place, so readers never see half of one. A trace across
+midnight is staged under both days; its turns belong to the day on which they began.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import duckdb
+import orjson
 import polars as pl
 import pyarrow.parquet as pq
 
 from evalcov_pipeline.core.turns import SPANS, TRACE, TURNS, fold_turns
+from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.storage.files import locked, move, unfinished, write_whole
 
 _FEEDBACK = "feedback"
 _ONE_DAY = timedelta(days=1)
@@ -69,8 +71,10 @@ class Staging:
     """
 
     def __init__(self, lake: Path, file_id: str, folder: Path) -> None:
+        self._lake = lake
         self._staging = lake / "staging"
         self._traces = lake / "traces"
+        self._file_id = file_id
         self._file = f"{file_id}.parquet"
         self._folder = folder
         self._waiting: list[pl.DataFrame] = []
@@ -109,52 +113,55 @@ class Staging:
             writer.close()
 
     def discard(self) -> None:
-        """Remove what was not committed."""
+        """Let go of what was not committed, also where it cannot be finished on a full disk."""
         self._waiting.clear()
-        self.close()
-        shutil.rmtree(self._folder)
+        for writer in self._writers.values():
+            with suppress(OSError):
+                writer.close()
+            writer.is_open = False
 
-    def duplicates(self) -> int:
-        """Spans that are in the staging area already, from another file, or twice in this one."""
-        return sum(self._duplicates_in(name) for name in self._writers)
+    def commit(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Put the file in the place of its earlier reading, if any, and leave its receipt.
 
-    def commit(self, replaced: Iterable[str] = ()) -> list[date]:
-        """Move the files into place and mark the days whose turns they change.
+        The receipt comes last: after a crash the file can be imported again, however far it came.
 
         Args:
-            replaced: folders that held an earlier reading of the same file.
+            facts: what the receipt says beside what is counted here.
 
         Returns:
-            The days to compact, ascending.
+            The receipt: `facts`, `accepted` and `duplicate` rows (those that are in the staging
+            area from another file, or twice in this one), `staged` (bytes by folder); and `days` to
+            compact, ascending.
         """
         self.close()
-        touched = {_day(name) for name in {*self._writers, *replaced} if name != _FEEDBACK}
-        touched |= self._neighbours(touched) | self._days_with_feedback()
-        for name in set(replaced) - set(self._writers):
-            (self._staging / name / self._file).unlink(missing_ok=True)
-        for name in self._writers:
-            target = self._staging / name / self._file
-            target.parent.mkdir(parents=True, exist_ok=True)
-            (self._folder / f"{name}.parquet").replace(target)
-        pending = self._staging / "pending"
-        pending.mkdir(parents=True, exist_ok=True)
-        for day in touched:
-            (pending / f"{day}.{uuid4().hex}").touch()
-        return sorted(touched)
+        with _lock(self._lake, "import"), _naming_damage(self._lake):
+            counts = [self._counts(name) for name in self._writers]
+            rows, duplicate = sum(n for n, _ in counts), sum(n for _, n in counts)
+            replaced = {file.parent.name for file in self._staging.glob(f"*/{self._file}")}
+            touched = {_day(name) for name in {*self._writers, *replaced} if name != _FEEDBACK}
+            touched |= self._neighbours(touched) | self._days_with_feedback()
+            for name in replaced - set(self._writers):
+                (self._staging / name / self._file).unlink()
+            staged = {}
+            for name in sorted(self._writers):
+                source, target = self._folder / f"{name}.parquet", self._staging / name / self._file
+                staged[name] = source.stat().st_size
+                move(source, target)
+            _mark_pending(self._lake, touched)
+            receipt = {**facts, "accepted": rows - duplicate, "duplicate": duplicate}
+            receipt |= {"staged": staged}
+            write_whole(self._lake, _receipt_file(self._lake, self._file_id), orjson.dumps(receipt))
+        return receipt | {"days": sorted(touched)}
 
-    @property
-    def places(self) -> list[str]:
-        """Folders of the staging area that the file has rows for."""
-        return sorted(self._writers)
-
-    def _duplicates_in(self, name: str) -> int:
+    def _counts(self, name: str) -> tuple[int, int]:
+        """Rows for a folder, and how many of them are duplicates."""
         new = pl.scan_parquet(self._folder / f"{name}.parquet").select(_KEY)
         known = [f for f in (self._staging / name).glob("*.parquet") if f.name != self._file]
         distinct = new.unique()
         if known:
             distinct = distinct.join(pl.scan_parquet(known).select(_KEY), on=_KEY, how="anti")
         total, fresh = pl.collect_all([new.select(pl.len()), distinct.select(pl.len())])
-        return int(total.item()) - int(fresh.item())
+        return int(total.item()), int(total.item()) - int(fresh.item())
 
     def _neighbours(self, days: set[date]) -> set[date]:
         """Days beside those of the file whose traces it continues."""
@@ -182,14 +189,26 @@ class Staging:
 @contextmanager
 def staging(lake: Path, file_id: str) -> Iterator[Staging]:
     """Stage one file; without a `commit` nothing of it stays."""
-    area = lake / "staging"
-    area.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".partial-", dir=area))
-    staged = Staging(lake, file_id, folder)
+    with unfinished(lake) as folder:
+        staged = Staging(lake, file_id, folder)
+        try:
+            yield staged
+        finally:
+            staged.discard()
+
+
+def receipt(lake: Path, file_id: str) -> dict[str, Any] | None:
+    """The receipt of an imported file; None for an unknown file, or one that lost staged rows."""
     try:
-        yield staged
-    finally:
-        staged.discard()
+        found: dict[str, Any] = orjson.loads(_receipt_file(lake, file_id).read_bytes())
+        staged = found["staged"].items()
+    except (FileNotFoundError, orjson.JSONDecodeError, KeyError):
+        return None
+    for name, size in staged:
+        file = lake / "staging" / name / f"{file_id}.parquet"
+        if not file.exists() or file.stat().st_size != size:
+            return None
+    return found
 
 
 def days_pending(lake: Path) -> list[date]:
@@ -202,17 +221,22 @@ def compact_day(lake: Path, day: date) -> DayReport:
     """Fold the staged spans of a day into its turns and replace the day's file.
 
     Spans of the day before and after are read for the day's own traces only. The same spans always
-    give the same bytes, however they were spread over files.
+    give the same bytes, however they were spread over files. The marks that were there before are
+    taken away last: what is imported meanwhile, or after a crash, is compacted again.
 
     Args:
         lake: folder of the lake.
         day: the day (UTC).
+
+    Raises:
+        BadInput: a staged file is damaged.
     """
-    marks = list((lake / "staging" / "pending").glob(f"{day}.*"))
-    fold = fold_turns(_staged(lake, day), day)
-    changed = _write_day(lake, day, fold.turns)
-    for mark in marks:
-        mark.unlink(missing_ok=True)
+    with _lock(lake, str(day)), _naming_damage(lake):
+        marks = list((lake / "staging" / "pending").glob(f"{day}.*"))
+        fold = fold_turns(_staged(lake, day), day)
+        changed = _write_day(lake, day, fold.turns)
+        for mark in marks:
+            mark.unlink()
     return DayReport(
         day=day,
         turns=fold.turns.height,
@@ -284,21 +308,77 @@ def _write_day(lake: Path, day: date, turns: pl.DataFrame) -> bool:
     """Replace the file of a day; an empty day has none. Returns whether anything changed."""
     target = lake / "traces" / f"date={day}" / "part-0.parquet"
     if turns.is_empty():
-        if not target.exists():
-            return False
-        target.unlink()
-        target.parent.rmdir()
-        return True
+        existed = target.exists()
+        target.unlink(missing_ok=True)
+        with suppress(OSError):
+            target.parent.rmdir()
+        return existed
     buffer = BytesIO()
     turns.write_parquet(buffer, compression="zstd")
     content = buffer.getvalue()
     if target.exists() and target.read_bytes() == content:
         return False
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".part-0.{os.getpid()}.{uuid4().hex}")
-    partial.write_bytes(content)
-    partial.replace(target)
+    write_whole(lake, target, content)
     return True
+
+
+def _mark_pending(lake: Path, days: set[date]) -> None:
+    folder = lake / "staging" / "pending"
+    folder.mkdir(parents=True, exist_ok=True)
+    for day in sorted(days):
+        (folder / f"{day}.{uuid4().hex}").touch()
+
+
+def _receipt_file(lake: Path, file_id: str) -> Path:
+    return lake / "staging" / "files" / f"{file_id}.json"
+
+
+def _lock(lake: Path, name: str) -> AbstractContextManager[None]:
+    return locked(lake / ".locks" / name, f"the lake ({name})")
+
+
+@contextmanager
+def _naming_damage(lake: Path) -> Iterator[None]:
+    """Say which file of the lake is damaged where reading it failed.
+
+    Raises:
+        BadInput: with the file, and how to get it back.
+    """
+    try:
+        yield
+    except (pl.exceptions.PolarsError, duckdb.Error, OSError) as error:
+        for file in sorted((lake / "traces").glob("date=*/*.parquet")):
+            if not _is_readable(file):
+                _mark_pending(lake, {_day(file.parent.name)})
+                raise BadInput(
+                    what="a day of the lake is damaged",
+                    where=str(file),
+                    what_to_do="start `evalcov run` again: the day is compacted anew",
+                ) from error
+        for file in sorted((lake / "staging").glob("*/*.parquet")):
+            if not _is_readable(file):
+                raise BadInput(
+                    what="a staged file is damaged",
+                    where=str(file),
+                    what_to_do=f"delete it, then import {_original(lake, file.stem)} again",
+                ) from error
+        raise
+
+
+def _is_readable(file: Path) -> bool:
+    try:
+        pl.read_parquet(file)
+    except (pl.exceptions.PolarsError, OSError):
+        return False
+    return True
+
+
+def _original(lake: Path, file_id: str) -> str:
+    """Path of the imported file that a staged one was read from, as far as its receipt tells."""
+    try:
+        return str(orjson.loads(_receipt_file(lake, file_id).read_bytes())["file"])
+    except (OSError, orjson.JSONDecodeError, KeyError):
+        return "its original"
 
 
 def _day(place: str) -> date:
@@ -311,8 +391,11 @@ def lake_connection(lake: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
     `turns` are the rows as they lie in the lake, with their partition's `date`: cheaper than
     `traces` where the place of a turn in its session does not matter.
+
+    Raises:
+        BadInput: a file of the lake is damaged.
     """
-    with duckdb.connect() as con:
+    with _naming_damage(lake), duckdb.connect() as con:
         con.execute("SET TimeZone = 'UTC'")
         con.execute(f"CREATE TEMP VIEW turns AS {_turns_sql(lake)}")
         create_traces_view(con, lake)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import duckdb
 import numpy as np
@@ -17,6 +16,7 @@ import orjson
 
 from evalcov_pipeline.core.taxonomy import Taxonomy
 from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.storage.files import move, unfinished
 from evalcov_pipeline.storage.warehouse import one_row
 
 
@@ -67,6 +67,12 @@ def predecessor(con: duckdb.DuckDBPyConnection, fitted_at: datetime) -> str | No
     return row["taxonomy_id"] if row else None
 
 
+def creation(con: duckdb.DuckDBPyConnection, clock: datetime) -> datetime:
+    """`created_at` of the taxonomy that becomes the newest now, also after a clock was set back."""
+    newest = con.execute("SELECT max(created_at) FROM taxonomies").fetchall()[0][0]
+    return clock if newest is None else max(clock, newest + timedelta(microseconds=1))
+
+
 def taxonomy_id(fitted_at: datetime, **inputs: Any) -> str:
     """Name of a fit: sorts by time, and the same inputs give the same name."""
     content = orjson.dumps(inputs, option=orjson.OPT_SORT_KEYS)
@@ -74,19 +80,28 @@ def taxonomy_id(fitted_at: datetime, **inputs: Any) -> str:
 
 
 def save(folder: Path, name: str, taxonomy: Taxonomy) -> None:
-    """Write a taxonomy; its folder appears whole or not at all."""
+    """Write a taxonomy unless it is there; its folder appears whole or not at all."""
     arrays, meta = taxonomy.to_arrays()
-    partial = folder / f".{name}.{os.getpid()}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        np.savez(partial / "arrays.npz", allow_pickle=False, **arrays)
-        (partial / "taxonomy.json").write_bytes(orjson.dumps(meta, option=orjson.OPT_INDENT_2))
+    with unfinished(folder) as scratch:
+        if is_intact(folder, name):
+            return
+        new = scratch / name
+        new.mkdir()
+        np.savez(new / "arrays.npz", allow_pickle=False, **arrays)
+        (new / "taxonomy.json").write_bytes(orjson.dumps(meta, option=orjson.OPT_INDENT_2))
         if (folder / name).exists():
-            shutil.rmtree(folder / name)
-        partial.rename(folder / name)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            (folder / name).rename(scratch / "damaged")
+        move(new, folder / name)
+    load.cache_clear()
+
+
+def is_intact(folder: Path, name: str) -> bool:
+    """Whether a taxonomy can be read now."""
+    try:
+        load.__wrapped__(folder, name)
+    except BadInput:
+        return False
+    return True
 
 
 @lru_cache(maxsize=4)
@@ -98,11 +113,16 @@ def load(folder: Path, name: str) -> Taxonomy:
     """
     try:
         meta = orjson.loads((folder / name / "taxonomy.json").read_bytes())
-        with np.load(folder / name / "arrays.npz", allow_pickle=False) as arrays:
+        with (
+            (folder / name / "arrays.npz").open("rb") as file,
+            np.load(file, allow_pickle=False) as arrays,
+        ):
             return Taxonomy.from_arrays(dict(arrays), meta)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        window_ends_with = datetime.strptime(name[:8], "%Y%m%d") - timedelta(days=1)
         raise BadInput(
             what=f"taxonomy {name} cannot be read: {error}",
             where=str(folder / name),
-            what_to_do="restore the folder from a backup, or fit again: `evalcov run monthly`",
+            what_to_do="restore the folder from a backup, or fit its window again:"
+            f" `evalcov run monthly --as-of {window_ends_with:%Y-%m-%d}`",
         ) from error

@@ -9,17 +9,20 @@ them embedded lies in two shards and is read from the first by name.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.storage.files import write_whole
 
 if TYPE_CHECKING:
     from evalcov_pipeline.embedding import Embedder, Progress
@@ -76,7 +79,8 @@ class VectorCache:
         Returns:
             Those not in the cache, each once, in the order asked.
         """
-        known = set(self._rows("text_hash").collect().to_series())
+        with self._naming_damage():
+            known = set(self._rows("text_hash").collect().to_series())
         return [name for name in dict.fromkeys(hashes) if name not in known]
 
     def add(
@@ -107,17 +111,9 @@ class VectorCache:
             {"text_hash": hashes, "vector": vectors, "truncated": truncated}, schema=self._schema
         )
         name = hashlib.sha256("\n".join(hashes).encode()).hexdigest()[:24]
-        self.folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=self.folder)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                shard.write_parquet(file, compression="zstd", compression_level=1)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(self.folder / f"{name}.parquet")
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        content = BytesIO()
+        shard.write_parquet(content, compression="zstd", compression_level=1)
+        write_whole(self.folder, self.folder / f"{name}.parquet", content.getvalue())
 
     def get(self, hashes: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of texts.
@@ -156,7 +152,12 @@ class VectorCache:
             .unique("text_hash", keep="first", maintain_order=True)
             .with_columns(known=True)
         )
-        rows = asked.lazy().join(known, on="text_hash", how="left", maintain_order="left").collect()
+        with self._naming_damage():
+            rows = (
+                asked.lazy()
+                .join(known, on="text_hash", how="left", maintain_order="left")
+                .collect()
+            )
         absent = rows.filter(pl.col("known").is_null())
         if len(absent):
             raise KeyError(absent["text_hash"][0])
@@ -166,6 +167,27 @@ class VectorCache:
         shards = sorted(self.folder.glob("*.parquet"))
         rows = pl.scan_parquet(shards) if shards else pl.LazyFrame(schema=self._schema)
         return rows.select(columns)
+
+    @contextmanager
+    def _naming_damage(self) -> Iterator[None]:
+        """Say which shard is damaged where reading them failed.
+
+        Raises:
+            BadInput: with the shard; it can be deleted, since it holds nothing but vectors.
+        """
+        try:
+            yield
+        except (pl.exceptions.PolarsError, OSError) as error:
+            for shard in sorted(self.folder.glob("*.parquet")):
+                try:
+                    pl.read_parquet(shard)
+                except (pl.exceptions.PolarsError, OSError):
+                    raise BadInput(
+                        what="a file of text vectors is damaged",
+                        where=str(shard),
+                        what_to_do="delete it; the next run embeds its texts again",
+                    ) from error
+            raise
 
 
 def embed_texts(

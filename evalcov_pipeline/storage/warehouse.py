@@ -1,20 +1,19 @@
 """The DuckDB warehouse: one writer, free readers, a schema that documents itself, a published copy.
 
-A DuckDB file that one process holds for writing refuses every other process, readers included. So
-every connection of the pipeline goes through `Warehouse`, behind an advisory lock beside the file
-(shared to read, exclusive to write), and outsiders read `published.duckdb`, a copy that is swapped
-in atomically: whoever has the old copy open keeps it until they reopen.
+A DuckDB file that one process holds for writing refuses every other process, readers included, and
+a process that is killed while DuckDB overwrites a block of it in place leaves it unreadable. So a
+transaction happens in a copy, which takes the file's place when it is whole: readers keep what they
+opened, nobody waits for them, and after a crash the file is as it was. Writers follow each other
+behind an advisory lock beside the file. Outsiders read `published.duckdb`, swapped in likewise.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 import re
-import time
+import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -25,6 +24,7 @@ import duckdb
 import polars as pl
 
 from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.storage.files import locked, move, unfinished
 
 _TABLE = re.compile(
     r"((?:^--[^\n]*\n)*)^CREATE TABLE IF NOT EXISTS (\w+) \(\n(.*?)^\);", re.MULTILINE | re.DOTALL
@@ -50,76 +50,65 @@ class Warehouse:
 
     @contextmanager
     def writer(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection inside one transaction, rolled back on an exception."""
-        with self._lock(fcntl.LOCK_EX):
-            con = duckdb.connect(self.path)
-            try:
+        """A connection inside one transaction; an exception leaves the file as it was.
+
+        Raises:
+            BadInput: another process writes for too long, the file is damaged or the disk is full.
+        """
+        with self._locked(), unfinished(self.path.parent) as folder, _naming_trouble(self.path):
+            new = folder / self.path.name
+            if self.path.exists():
+                if self.path.with_name(f"{self.path.name}.wal").exists():
+                    duckdb.connect(self.path).close()  # takes in what another program left there
+                shutil.copyfile(self.path, new)
+            with duckdb.connect(new) as con:
                 con.execute("SET TimeZone = 'UTC'")
                 con.begin()
                 ensure_schema(con)
                 yield con
                 con.commit()
-            except BaseException:
-                with suppress(duckdb.Error):
-                    con.rollback()
-                raise
-            finally:
-                con.close()
+                con.execute("CHECKPOINT")
+            move(new, self.path)
 
     @contextmanager
     def reader(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A read-only connection."""
+        """A read-only connection to the warehouse as it is now.
+
+        Raises:
+            BadInput: the file is damaged.
+        """
+        self._ensure_exists()
+        with _naming_trouble(self.path), duckdb.connect(self.path, read_only=True) as con:
+            con.execute("SET TimeZone = 'UTC'")
+            yield con
+
+    def publish(self, target: Path) -> int:
+        """Copy the warehouse to `target`, atomically, and return the size of the copy in bytes.
+
+        The lock is held until the copy is in place, so that an older copy never replaces a newer.
+        """
+        self._ensure_exists()
+        with self._locked(), unfinished(target.parent) as folder:
+            copy = folder / target.name
+            with _naming_trouble(self.path), duckdb.connect(":memory:") as con:
+                con.execute(f"ATTACH '{_quoted(self.path)}' AS warehouse (READ_ONLY)")
+                con.execute(f"ATTACH '{_quoted(copy)}' AS target")
+                con.execute("COPY FROM DATABASE warehouse TO target")
+                con.execute("CHECKPOINT target")
+                con.execute("DETACH target")
+            size = copy.stat().st_size
+            move(copy, target)
+        return size
+
+    def _ensure_exists(self) -> None:
         if not self.path.exists():
             with self.writer():
                 pass
-        with self._lock(fcntl.LOCK_SH):
-            con = duckdb.connect(self.path, read_only=True)
-            try:
-                con.execute("SET TimeZone = 'UTC'")
-                yield con
-            finally:
-                con.close()
 
-    def publish(self, target: Path) -> int:
-        """Copy the warehouse to `target`, atomically, and return the size of the copy in bytes."""
-        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        partial.unlink(missing_ok=True)
-        try:
-            with self.reader():
-                pass  # makes sure that the file exists
-            with self._lock(fcntl.LOCK_SH):
-                con = duckdb.connect(":memory:")
-                try:
-                    con.execute(f"ATTACH '{_quoted(self.path)}' AS warehouse (READ_ONLY)")
-                    con.execute(f"ATTACH '{_quoted(partial)}' AS target")
-                    con.execute("COPY FROM DATABASE warehouse TO target")
-                    con.execute("DETACH target")
-                finally:
-                    con.close()
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
-        return target.stat().st_size
-
-    @contextmanager
-    def _lock(self, kind: int) -> Iterator[None]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        lock_file = self.path.with_suffix(".lock")
-        deadline = time.monotonic() + self.lock_timeout_s
-        with lock_file.open("a") as handle:
-            while True:
-                try:
-                    fcntl.flock(handle, kind | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() >= deadline:
-                        raise BadInput(
-                            what=f"the warehouse is held by {_holders(lock_file)}",
-                            where=str(self.path),
-                            what_to_do="wait for that process to finish, or end it, then try again",
-                        ) from None
-                    time.sleep(0.05)
-            yield
+    def _locked(self) -> AbstractContextManager[None]:
+        return locked(
+            self.path.with_suffix(".lock"), "the warehouse", timeout_s=self.lock_timeout_s
+        )
 
 
 @dataclass(frozen=True)
@@ -243,16 +232,30 @@ def _quoted(value: object) -> str:
     return str(value).replace("'", "''")
 
 
-def _holders(lock_file: Path) -> str:
-    """Who holds the lock, as far as the system tells."""
-    inode = f":{lock_file.stat().st_ino}"
+@contextmanager
+def _naming_trouble(path: Path) -> Iterator[None]:
+    """Say in one line what is wrong with the file or the disk.
+
+    Raises:
+        BadInput: the file is damaged, or cannot be read or written.
+    """
     try:
-        lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return "another process"
-    pids = {
-        fields[4]
-        for fields in (line.split() for line in lines)
-        if len(fields) > 5 and fields[1] == "FLOCK" and fields[5].endswith(inode)
-    } - {str(os.getpid())}
-    return f"process {', '.join(sorted(pids))}" if pids else "another process"
+        yield
+    except duckdb.Error as error:
+        said = str(error).splitlines()[0]
+        if "No space left" in said or "quota" in said:
+            what_to_do = "free space on the disk, then start again"
+        elif isinstance(
+            error, duckdb.IOException | duckdb.FatalException | duckdb.InternalException
+        ):
+            what_to_do = (
+                "check the disk; if the file is damaged, restore it from a backup or copy"
+                " published.duckdb in its place, then start again"
+            )
+        else:
+            raise
+        raise BadInput(
+            what=f"the warehouse cannot be read or written: {said}",
+            where=str(path),
+            what_to_do=what_to_do,
+        ) from error
