@@ -51,7 +51,8 @@ def record_cases(
     Args:
         con: a writing connection.
         cases: JSON-able eval cases with `case_id`; the last of several with one id wins.
-        at: instant of the import, UTC.
+        at: instant of the import, UTC; that of the newest event where the clock was set back, since
+            versions of a case follow each other in time.
         actor: who imports.
     """
     newest: dict[str, str] = dict(
@@ -59,10 +60,10 @@ def record_cases(
             "SELECT case_id, arg_max(payload, event_id) FROM eval_case_events GROUP BY case_id"
         ).fetchall()
     )
-    event_id, previous = con.execute(
-        "SELECT coalesce(max(event_id), 0), coalesce(arg_max(hash, event_id), ?)"
-        " FROM eval_case_events",
-        [GENESIS],
+    event_id, previous, at = con.execute(
+        "SELECT coalesce(max(event_id), 0), coalesce(arg_max(hash, event_id), $1),"
+        ' greatest($2, max("at")) FROM eval_case_events',
+        [GENESIS, at],
     ).fetchall()[0]
     counts = {"imported": 0, "edited": 0, "retired": 0, "unchanged": 0}
     events: list[dict[str, Any]] = []
