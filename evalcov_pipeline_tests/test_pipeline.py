@@ -217,6 +217,19 @@ def test_a_failed_blocking_check_stops_the_run_before_anything_is_published(
     assert copy.published.read_bytes() == published
 
 
+def test_rows_that_fail_a_blocking_check_are_never_written(copy: Settings) -> None:
+    def suite_of_one() -> list[tuple[object, ...]]:
+        with Warehouse(copy.warehouse).reader() as con:
+            return con.execute("SELECT case_id FROM eval_cases").fetchall()
+
+    with Warehouse(copy.warehouse).writer() as con:
+        con.execute("UPDATE eval_case_events SET actor = 'eve' WHERE event_id = 3")
+        con.execute("DELETE FROM eval_cases WHERE case_id != 'case-007'")
+    with pytest.raises(CheckFailed, match="first_broken_event: 3"):
+        run_weeks(copy, "weekly_coverage", LAST_WEEK.date())
+    assert suite_of_one() == [("case-007",)]
+
+
 def test_a_fit_with_earlier_settings_becomes_the_headline_again(copy: Settings) -> None:
     def clusters(most: int) -> int:
         rules = copy.taxonomy.model_copy(update={"max_clusters": most})

@@ -1,5 +1,6 @@
 """The coverage score of each week, per cluster and per text."""
 
+from collections.abc import Iterator
 from html import escape
 
 import dagster as dg
@@ -7,12 +8,13 @@ import polars as pl
 
 from evalcov_pipeline.defs.partitions import WEEKLY, as_of, weeks
 from evalcov_pipeline.defs.resources import WarehouseResource
-from evalcov_pipeline.defs.specs import row_count, table_spec
+from evalcov_pipeline.defs.specs import checked, row_count, table_spec
 from evalcov_pipeline.reports.plots import cluster_bars, markdown_image
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.coverage import WeekReport, score_and_write
+from evalcov_pipeline.storage.coverage import WeekReport, week_report, write_week
 from evalcov_pipeline.storage.embedding import vector_cache
 
+_TOLERANCE = 1e-9
 TABLES = ("coverage_scores", "cluster_coverage", "text_coverage", "eval_coverage")
 _TREND = (
     "jsd_adjusted", "jsd", "jsd_ci_low", "jsd_ci_high", "p_value", "null_p95", "covered_share",
@@ -45,21 +47,25 @@ def coverage(
     warehouse: WarehouseResource,
     settings: dg.ResourceParam[Settings],
 ):
-    """Score the suite against each week's traffic: divergence, clusters, gaps, pass rate."""
-    reports: dict[str, WeekReport | None] = {}
+    """Score the suite against each week's traffic: divergence, clusters, gaps, pass rate.
+
+    A week whose score fails a check keeps the rows that it had, and ends the run.
+    """
+    reports: list[WeekReport | None] = []
     for week in weeks(context):
-        report = score_and_write(warehouse.warehouse, settings, vector_cache(settings), as_of(week))
-        reports[week] = report
+        report = week_report(warehouse.warehouse, settings, vector_cache(settings), as_of(week))
+        reports.append(report)
+        if report and not _is_sound(report):
+            break
+        write_week(warehouse.warehouse, as_of(week), report)
         for table in TABLES:
             context.add_asset_metadata(
                 _facts(table, report, as_of(week).isoformat()), asset_key=table, partition_key=week
             )
         verdict = report.headline["verdict"] if report else "no traffic, so no score"
         context.log.info(f"week of {week}: {verdict}")
-    yield dg.MaterializeResult(
-        asset_key="coverage_scores", check_results=list(_checks([*reports.values()]))
-    )
-    for table in TABLES[1:]:
+    yield from checked(*_checks([report for report in reports if report]))
+    for table in TABLES:
         yield dg.MaterializeResult(asset_key=table)
 
 
@@ -99,20 +105,18 @@ def _table(clusters: pl.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _checks(reports: list[WeekReport | None]):
-    known = [report for report in reports if report]
-    off, unassigned = [], 0
-    for report in known:
-        score = report.headline
-        parts = report.clusters.filter(pl.col("taxonomy_id") == score["taxonomy_id"])
-        if score["jsd"] is not None:
-            off.append(abs(parts["jsd_contribution"].sum() - score["jsd"]))
-        unassigned += sum(row["n_unassigned"] for row in report.scores)
+def _is_sound(report: WeekReport) -> bool:
+    return report.contributions_off_by < _TOLERANCE and report.n_unassigned == 0
+
+
+def _checks(reports: list[WeekReport]) -> Iterator[dg.AssetCheckResult]:
+    off = max((report.contributions_off_by for report in reports), default=0.0)
+    unassigned = sum(report.n_unassigned for report in reports)
     yield dg.AssetCheckResult(
         check_name="contributions_sum_to_jsd",
         asset_key="coverage_scores",
-        passed=max(off, default=0.0) < 1e-9,
-        metadata={"largest_difference": max(off, default=0.0)},
+        passed=off < _TOLERANCE,
+        metadata={"largest_difference": off},
     )
     yield dg.AssetCheckResult(
         check_name="every_text_has_a_cluster",
@@ -120,7 +124,7 @@ def _checks(reports: list[WeekReport | None]):
         passed=unassigned == 0,
         metadata={"turns_and_cases_without_a_cluster": unassigned},
     )
-    degraded = [report.headline["verdict"] for report in known if report.headline["degraded"]]
+    degraded = [report.headline["verdict"] for report in reports if report.headline["degraded"]]
     yield dg.AssetCheckResult(
         check_name="suite_covers_production",
         asset_key="coverage_scores",

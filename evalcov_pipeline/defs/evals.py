@@ -4,7 +4,7 @@ import dagster as dg
 import polars as pl
 
 from evalcov_pipeline.defs.resources import WarehouseResource
-from evalcov_pipeline.defs.specs import row_count, table_spec
+from evalcov_pipeline.defs.specs import checked, row_count, table_spec
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.ingest_evals import derive_evals
 from evalcov_pipeline.storage.lake import traffic_span
@@ -28,10 +28,22 @@ recorded = [
     pool="warehouse",
 )
 def eval_suite(warehouse: WarehouseResource, settings: dg.ResourceParam[Settings]):
-    """The suite of today, derived from the ledger, and a summary of every eval run."""
+    """The suite of today, derived from the ledger, and a summary of every eval run.
+
+    A ledger whose chain is broken changes neither.
+    """
+    with warehouse.reader() as con:
+        broken = broken_link(con)
+    yield from checked(
+        dg.AssetCheckResult(
+            check_name="ledger_is_intact",
+            asset_key="eval_cases",
+            passed=broken is None,
+            metadata={"first_broken_event": broken or 0},
+        )
+    )
     span = traffic_span(settings.lake)
     with warehouse.writer() as con:
-        broken = broken_link(con)
         cases, runs = derive_evals(con, settings, span[0] if span else None)
         versions = size(con, "eval_case_versions")
     yield dg.MaterializeResult(
@@ -42,13 +54,6 @@ def eval_suite(warehouse: WarehouseResource, settings: dg.ResourceParam[Settings
             "multi_turn": cases.filter(pl.col("n_turns") > 1).height,
             "origins": dict(cases["origin"].value_counts().iter_rows()),
         },
-        check_results=[
-            dg.AssetCheckResult(
-                check_name="ledger_is_intact",
-                passed=broken is None,
-                metadata={"first_broken_event": broken or 0},
-            )
-        ],
     )
     yield dg.MaterializeResult(asset_key="eval_case_versions", metadata=row_count(versions))
     yield dg.MaterializeResult(asset_key="eval_runs", metadata=row_count(runs))

@@ -5,12 +5,13 @@ import polars as pl
 
 from evalcov_pipeline.defs.partitions import WEEKLY, WINDOW, as_of, weeks
 from evalcov_pipeline.defs.resources import WarehouseResource
-from evalcov_pipeline.defs.specs import row_count, table_spec
+from evalcov_pipeline.defs.specs import checked, row_count, table_spec
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.sampling import WeekSample, sample_week, write_sample
 from evalcov_pipeline.storage.texts import forget_unused_texts, redactor
 from evalcov_pipeline.storage.warehouse import size
 
+_TOLERANCE = 1e-9
 _TRACES = dg.AssetDep("traces", partition_mapping=WINDOW)
 
 
@@ -30,32 +31,36 @@ def sampling(
     warehouse: WarehouseResource,
     settings: dg.ResourceParam[Settings],
 ):
-    """Draw whole sessions in strata of day and daypart, cap spikes, redact the texts."""
+    """Draw whole sessions in strata of day and daypart, cap spikes, redact the texts.
+
+    A week whose weights do not sum to 1 keeps the sample that it had.
+    """
     redact_all = redactor(settings.redaction)
     off: dict[str, float] = {}
     for week in weeks(context):
         sample = sample_week(settings, as_of(week), redact_all)
+        if sample:
+            sums = sample.turns.select(pl.sum("traffic_weight", "steady_weight")).row(0)
+            off[week] = max(abs(total - 1) for total in sums)
+        if off.get(week, 0.0) >= _TOLERANCE:
+            break
         with warehouse.writer() as con:
             drawn = write_sample(con, as_of(week), sample)
         context.add_asset_metadata(
             {**row_count(drawn), **_facts(sample)}, asset_key="trace_sample", partition_key=week
         )
-        if sample:
-            sums = sample.turns.select(pl.sum("traffic_weight", "steady_weight")).row(0)
-            off[week] = max(abs(total - 1) for total in sums)
+    yield from checked(
+        dg.AssetCheckResult(
+            check_name="weights_sum_to_one",
+            asset_key="trace_sample",
+            passed=max(off.values(), default=0.0) < _TOLERANCE,
+            metadata={"largest_error_by_week": off},
+        )
+    )
     with warehouse.writer() as con:
         forget_unused_texts(con)
         rows = {table: size(con, table) for table in ("sample_days", "texts")}
-    yield dg.MaterializeResult(
-        asset_key="trace_sample",
-        check_results=[
-            dg.AssetCheckResult(
-                check_name="weights_sum_to_one",
-                passed=max(off.values(), default=0.0) < 1e-9,
-                metadata={"largest_error_by_week": off},
-            )
-        ],
-    )
+    yield dg.MaterializeResult(asset_key="trace_sample")
     for table, count in rows.items():
         yield dg.MaterializeResult(asset_key=table, metadata=row_count(count))
 

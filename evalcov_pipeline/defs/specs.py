@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
 
+from evalcov_pipeline.errors import CheckFailed
 from evalcov_pipeline.storage.warehouse import tables
 
 OWNERS = ["team:data"]
@@ -46,3 +47,22 @@ def table_spec(
 def row_count(rows: int) -> dict[str, dg.IntMetadataValue]:
     """The row count that the UI draws a trend of."""
     return {"dagster/row_count": dg.MetadataValue.int(rows)}
+
+
+def checked(*results: dg.AssetCheckResult) -> Iterator[dg.AssetCheckResult]:
+    """Record checks, and stop the step if one that stands for sound rows said no.
+
+    An asset yields from it before it writes, so that rows which failed a check are never there: not
+    for later steps, nor for a snapshot that another command publishes.
+
+    Raises:
+        CheckFailed: a check of severity ERROR did not pass.
+    """
+    yield from results
+    failed = [
+        f"{result.check_name} ({', '.join(f'{k}: {v.value}' for k, v in result.metadata.items())})"
+        for result in results
+        if not result.passed and result.severity == dg.AssetCheckSeverity.ERROR
+    ]
+    if failed:
+        raise CheckFailed(f"{'; '.join(failed)} failed: the rows of before stay")

@@ -41,24 +41,52 @@ class WeekReport:
         """The headline score."""
         return self.scores[0]
 
+    @property
+    def contributions_off_by(self) -> float:
+        """How far the clusters' contributions are from the headline divergence, in bits."""
+        if self.headline["jsd"] is None:
+            return 0.0
+        own = self.clusters.filter(pl.col("taxonomy_id") == self.headline["taxonomy_id"])
+        return abs(float(own["jsd_contribution"].sum()) - self.headline["jsd"])
 
-def score_and_write(
+    @property
+    def n_unassigned(self) -> int:
+        """Turns and cases whose text was not put into a cluster, novel included."""
+        return sum(row["n_unassigned"] for row in self.scores)
+
+
+def week_report(
     warehouse: Warehouse, settings: Settings, cache: VectorCache, as_of: datetime
 ) -> WeekReport | None:
-    """Score one week under every taxonomy that applies to it, and write the coverage tables.
+    """Score one week under every taxonomy that applies to it.
 
     Returns:
-        What was written; None (and no rows) for a week without traffic or before any taxonomy.
+        Its rows; None for a week without traffic or before any taxonomy.
     """
     with warehouse.reader() as con:
         used = taxonomies.applicable(con, as_of)
         if used is None or not has_traffic(con, as_of):
-            report = None
-        else:
-            report = _score(con, settings, cache, as_of, used)
+            return None
+        return _score(con, settings, cache, as_of, used)
+
+
+def write_week(warehouse: Warehouse, as_of: datetime, report: WeekReport | None) -> None:
+    """Replace a week's rows of the coverage tables; without a report they are deleted."""
+    stamp = pl.lit(as_of, pl.Datetime("us")).alias("as_of")
+    none = pl.DataFrame()
+    scores = pl.DataFrame(
+        report.scores if report else [],
+        infer_schema_length=None,
+        schema_overrides=_SCORE_TYPES if report else None,
+    )
     with warehouse.writer() as con:
-        _write_week(con, as_of, report)
-    return report
+        for table, rows in (
+            ("coverage_scores", scores),
+            ("cluster_coverage", report.clusters if report else none),
+            ("text_coverage", report.texts if report else none),
+            ("eval_coverage", report.cases if report else none),
+        ):
+            replace_slice(con, table, rows.with_columns(stamp) if len(rows) else rows, as_of=as_of)
 
 
 def _week_inputs(
@@ -180,24 +208,6 @@ def _run_figures(
     )
     run = one_row(con, "SELECT latency_ms, cost_usd FROM eval_runs WHERE run_id = ?", [run_id])
     return {**(production or {}), **(run or {"latency_ms": None, "cost_usd": None})}
-
-
-def _write_week(con: duckdb.DuckDBPyConnection, as_of: datetime, report: WeekReport | None) -> None:
-    """Replace a week's rows of the coverage tables; without a report they are deleted."""
-    stamp = pl.lit(as_of, pl.Datetime("us")).alias("as_of")
-    none = pl.DataFrame()
-    scores = pl.DataFrame(
-        report.scores if report else [],
-        infer_schema_length=None,
-        schema_overrides=_SCORE_TYPES if report else None,
-    )
-    for table, rows in (
-        ("coverage_scores", scores),
-        ("cluster_coverage", report.clusters if report else none),
-        ("text_coverage", report.texts if report else none),
-        ("eval_coverage", report.cases if report else none),
-    ):
-        replace_slice(con, table, rows.with_columns(stamp) if len(rows) else rows, as_of=as_of)
 
 
 def _score(
