@@ -1,11 +1,13 @@
 """The `evalcov` command: a thin face over the jobs and functions of the pipeline.
 
-Exit codes: 0 done; 1 the check said no; 2 a gate was inconclusive; 3 bad input or usage.
+Exit codes: 0 done; 1 the check said no; 2 a gate was inconclusive; 3 bad input or usage; 130
+stopped by Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 import tomllib
 from collections.abc import Sequence
@@ -18,6 +20,8 @@ from evalcov_pipeline.errors import BadInput, CheckFailed
 
 CHECK_FAILED = 1
 BAD_INPUT = 3
+STOPPED = 130
+_STOPPED_LINE = "evalcov: stopped; start it again to go on"
 
 _COMMANDS = {
     "demo": "Run the whole pipeline on the sample that comes with it.",
@@ -64,14 +68,28 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the contract's codes."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        sys.exit(_code(arguments))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _code(arguments: Sequence[str] | None) -> int:
+    """Run the command line; its exit code."""
     try:
         code = cli.main(args=arguments, prog_name="evalcov", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         code = BAD_INPUT
     except click.Abort:
-        click.echo("interrupted", err=True)
-        code = BAD_INPUT
+        click.echo(_STOPPED_LINE, err=True)
+        code = STOPPED
+    except RuntimeError as error:
+        if str(error) != "Query interrupted":  # what DuckDB makes of a KeyboardInterrupt
+            raise
+        click.echo(_STOPPED_LINE, err=True)
+        code = STOPPED
     except CheckFailed as error:
         click.echo(f"evalcov: {error}", err=True)
         code = CHECK_FAILED
@@ -101,4 +119,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 err=True,
             )
         code = BAD_INPUT
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0

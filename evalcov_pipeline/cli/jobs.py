@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import date, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from sqlalchemy.exc import DatabaseError
 
 from evalcov_pipeline.cli.progress import say
 from evalcov_pipeline.definitions import build_definitions
 from evalcov_pipeline.defs import step_lines
 from evalcov_pipeline.defs.partitions import now
-from evalcov_pipeline.errors import CheckFailed
+from evalcov_pipeline.errors import BadInput, CheckFailed
 from evalcov_pipeline.settings import Settings
+from evalcov_pipeline.storage.files import held_by_nobody, locked, write_whole
 from evalcov_pipeline.storage.lake import days_pending
 
 _RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
@@ -36,29 +37,64 @@ nux:
 """
 
 
+LAUNCHED_HERE = {"evalcov/launched_by": "command line"}
+"""Tag of runs that live in a process of the command line."""
+
+_OPEN = (
+    dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+)  # fmt: skip
+
+
 def use_dagster_home(settings: Settings) -> Path:
     """Point Dagster at `<home>/dagster` unless DAGSTER_HOME names another place."""
     if "DAGSTER_HOME" not in os.environ:
         folder = (settings.home / "dagster").resolve()
-        folder.mkdir(parents=True, exist_ok=True)
         config = folder / "dagster.yaml"
         if not config.exists():
-            config.write_text(_INSTANCE_CONFIG, encoding="utf-8")
+            write_whole(folder, config, _INSTANCE_CONFIG.encode())
         os.environ["DAGSTER_HOME"] = str(folder)
     return Path(os.environ["DAGSTER_HOME"])
 
 
 @contextmanager
 def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """The Dagster instance of the home; its storage is made by one process at a time."""
+    """The Dagster instance of the home; its storage is made by one process at a time.
+
+    While it is held, a shared lock says that runs of the command line are alive. Who finds nobody
+    holding it marks those that are still open as failed: their process died. Else they would count
+    as running for good, in the UI and against the limit of concurrent runs.
+    """
     home = use_dagster_home(settings)
-    with (home / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        found = dg.DagsterInstance.get()
-        found.get_runs(limit=1)
-        found.fetch_materializations(dg.AssetKey("coverage_scores"), limit=1)
-    with found:
+    alive = home / ".alive"
+    with ExitStack() as held, _naming_trouble(home):
+        with locked(home / ".lock", "the Dagster instance"):
+            found = held.enter_context(dg.DagsterInstance.get())
+            found.get_runs(limit=1)
+            found.fetch_materializations(dg.AssetKey("coverage_scores"), limit=1)
+            with held_by_nobody(alive) as alone:
+                if alone:
+                    _fail_open_runs(found)
+            held.enter_context(locked(alive, "the Dagster instance", shared=True))
         yield found
+
+
+@contextmanager
+def _naming_trouble(home: Path) -> Iterator[None]:
+    try:
+        yield
+    except DatabaseError as error:
+        raise BadInput(
+            what=f"Dagster's records cannot be read or written: {error.orig}",
+            where=str(home),
+            what_to_do="check the disk and its free space; if they are damaged, move the folder"
+            " away: it holds the history of runs and nothing else",
+        ) from error
+
+
+def _fail_open_runs(on: dg.DagsterInstance) -> None:
+    for run in on.get_runs(filters=dg.RunsFilter(statuses=[*_OPEN], tags=LAUNCHED_HERE)):
+        on.report_run_failed(run, "The process of this run died.")
 
 
 def run_job(
@@ -79,11 +115,13 @@ def run_job(
         ops: configuration by op.
 
     Raises:
-        CheckFailed: a blocking check said no.
+        CheckFailed: a blocking check said no; what it is about is as it was before.
+        KeyboardInterrupt: the process was told to stop.
         Exception: whatever a step raised.
     """
     job = build_definitions(settings).resolve_job_def(name)
-    tags = dict(zip(_RANGE, (partitions[0], partitions[-1]), strict=True)) if partitions else {}
+    several = len(set(partitions)) > 1
+    span = dict(zip(_RANGE, (partitions[0], partitions[-1]), strict=True)) if several else {}
     config: dict[str, Any] = {"loggers": {step_lines.NAME: {}}}
     if ops:
         config["ops"] = ops
@@ -91,16 +129,15 @@ def run_job(
         result = job.execute_in_process(
             instance=on,
             run_config=config,
-            tags=tags if len(set(partitions)) > 1 else None,
-            partition_key=partitions[0] if len(set(partitions)) == 1 else None,
+            tags=LAUNCHED_HERE | span,
+            partition_key=partitions[0] if partitions and not several else None,
         )
-    except dg.DagsterError as error:
-        if type(error).__name__ != "DagsterAssetCheckFailedError":
-            raise
-        said = " ".join(str(error).split())
-        raise CheckFailed(f"{name} stopped and published nothing: {said}") from error
-    failed = [check for check in result.get_asset_check_evaluations() if not check.passed]
-    for check in failed:
+    except CheckFailed as failed:
+        raise CheckFailed(f"{name} stopped and published nothing: {failed}") from failed
+    except dg.DagsterExecutionInterruptedError:
+        raise KeyboardInterrupt from None
+    noted = [check for check in result.get_asset_check_evaluations() if not check.passed]
+    for check in noted:
         say(f"  check {check.asset_key.to_user_string()}.{check.check_name}: no")
     return result
 
