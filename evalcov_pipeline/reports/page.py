@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +27,7 @@ from evalcov_pipeline.reports.findings import (
     next_steps,
 )
 from evalcov_pipeline.settings import Settings
+from evalcov_pipeline.storage.files import write_beside, write_whole
 from evalcov_pipeline.storage.published import reading
 from evalcov_pipeline.storage.report import Scored, read_scored
 
@@ -81,15 +81,13 @@ def write_report(settings: Settings, out: Path | None = None) -> Written:
     if settings.published.exists():
         with reading(settings.published) as con:
             scored = read_scored(con)
+    content = render(scored, settings).encode()
     path = out or settings.report
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        size = partial.write_bytes(render(scored, settings).encode())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return Written(path, size, scored.score["verdict"] if scored else None)
+    if out:
+        write_beside(path, content)
+    else:
+        write_whole(path.parent, path, content)
+    return Written(path, len(content), scored.score["verdict"] if scored else None)
 
 
 def render(scored: Scored | None, settings: Settings) -> str:

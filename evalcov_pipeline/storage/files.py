@@ -100,6 +100,20 @@ def write_whole(root: Path, target: Path, content: bytes) -> None:
         move(source, target)
 
 
+def write_beside(target: Path, content: bytes) -> None:
+    """Write a file in a folder that is not ours: whole or not at all, and nothing else stays there.
+
+    Only a process that is killed leaves the unfinished file, hidden, beside the target.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        source.write_bytes(content)
+        move(source, target)
+    finally:
+        source.unlink(missing_ok=True)
+
+
 def _clear(area: Path) -> None:
     for left in area.iterdir():
         if left.is_dir():

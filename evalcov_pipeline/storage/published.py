@@ -31,5 +31,5 @@ def reading(published: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         raise BadInput(
             what=f"the snapshot cannot be read: {str(error).splitlines()[0]}",
             where=str(published),
-            what_to_do="write it anew: `evalcov run weekly`",
+            what_to_do="write it anew: `evalcov publish`; `evalcov run weekly` if it is older",
         ) from error
