@@ -57,7 +57,7 @@ PAIRS = (
 @click.command()
 @click.option("--most", default=12, show_default=True, help="Changes per kind; 0 for every one.")
 @click.option("--seed", default=7, show_default=True)
-@click.option("--only", default="", help="Part of the name of a command.")
+@click.option("--only", default="", help="Part of the name of a command, or ' + ' for pairs.")
 def main(most: int, seed: int, only: str) -> None:
     """Print a row per command and kind of trouble, and write what went wrong as JSON."""
     rows, began = [], time.perf_counter()
@@ -82,9 +82,9 @@ def main(most: int, seed: int, only: str) -> None:
 def _trials(
     running: Commands, folder: Path, most: int, rng: random.Random, only: str
 ) -> Iterator[dict[str, Any]]:
-    steps = {step.name: step for step in life(running, folder) if only in step.name}
+    steps = {step.name: step for step in life(running, folder)}
     home = folder / "disturbed"
-    for step in steps.values():
+    for step in (step for name, step in steps.items() if only in name):
         crash = partial(_crash, running, step, home)
         for fault in Fault:
             chosen = _chosen(step.changes, most, rng)
@@ -98,9 +98,9 @@ def _trials(
         trials = [partial(_kill_after, running, step, home, moment) for moment in moments]
         yield _row(step.name, "any time", step.changes + changes, trials, home)
     for one, other in PAIRS:
-        if one in steps and other in steps:
+        if only in (name := f"{one} + {other}"):
             pair = partial(_pair, running, steps[one], steps[other], home)
-            yield _row(f"{one} + {other}", "pair", 0, [pair], home)
+            yield _row(name, "pair", 0, [pair], home)
 
 
 def _row(

@@ -140,6 +140,7 @@ class Staging:
             replaced = {file.parent.name for file in self._staging.glob(f"*/{self._file}")}
             touched = {_day(name) for name in {*self._writers, *replaced} if name != _FEEDBACK}
             touched |= self._neighbours(touched) | self._days_with_feedback()
+            _mark_pending(self._lake, touched)  # for a crash before the files are in place
             for name in replaced - set(self._writers):
                 (self._staging / name / self._file).unlink()
             staged = {}
@@ -147,7 +148,7 @@ class Staging:
                 source, target = self._folder / f"{name}.parquet", self._staging / name / self._file
                 staged[name] = source.stat().st_size
                 move(source, target)
-            _mark_pending(self._lake, touched)
+            _mark_pending(self._lake, touched)  # for a compaction that ran before they were
             receipt = {**facts, "accepted": rows - duplicate, "duplicate": duplicate}
             receipt |= {"staged": staged}
             write_whole(self._lake, _receipt_file(self._lake, self._file_id), orjson.dumps(receipt))
