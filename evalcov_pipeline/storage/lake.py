@@ -33,7 +33,7 @@ from evalcov_pipeline.storage.files import locked, move, unfinished, write_whole
 
 _FEEDBACK = "feedback"
 _ONE_DAY = timedelta(days=1)
-_WAITING_BYTES = 64 << 20
+_WAITING_BYTES = 32 << 20
 _KEY = [*TRACE, "span_id"]
 _LEADING = ("source", "trace_id", "session_id", "span_id")
 
