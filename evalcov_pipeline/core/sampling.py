@@ -97,29 +97,35 @@ def draw_sample(
     frame = sessions.filter(pl.col("started_at").is_between(window_start, window_end, "left"))
     if frame.is_empty():
         raise ValueError(f"no session between {window_start} and {window_end}")
-    if frame.select(pl.struct(_UNIT).is_duplicated().any()).item():
+    if frame["draw_key"].n_unique() < len(frame) and frame.select(_UNIT).is_duplicated().any():
         raise ValueError("a session occurs twice; pass one row per source and session_id")
 
+    stratum = ["day", "daypart", *segments]
     frame = _with_strata(frame, dayparts, timezone, segments)
     days = steady_days(frame.group_by("day").agg(pl.len().alias("volume")))
     strata = (
-        frame.group_by("stratum")
-        .agg(pl.len().alias("available"), pl.col("day").first())
+        frame.group_by(stratum)
+        .agg(pl.len().alias("available"))
         .join(days.select("day", steady=pl.col("steady_volume") / pl.col("volume")), on="day")
+        .with_columns(stratum=_stratum_name(dayparts, segments))
         .sort("stratum")
     )
     available = strata["available"].to_numpy()
     steady = available * strata["steady"].to_numpy()
     drawn = allocate(steady / steady.sum(), available, target)
     strata = strata.select(
+        *stratum,
         "stratum",
         n_drawn=pl.Series(drawn),
         inclusion_probability=pl.Series(drawn / available),
         steady_factor=pl.Series(steady / drawn),
     )
+    rank = pl.col("draw_key").rank("min").over(stratum)
     taken = (
-        frame.sort("stratum", "draw_key", *_UNIT)
-        .join(strata, on="stratum", maintain_order="left")
+        frame.with_columns(rank=rank)
+        .join(strata, on=stratum)
+        .filter(pl.col("rank") <= pl.col("n_drawn"))
+        .sort("stratum", "draw_key", *_UNIT)
         .filter(pl.int_range(pl.len()).over("stratum") < pl.col("n_drawn"))
         .with_columns(
             traffic_weight=_per_turn(1 / pl.col("inclusion_probability")),
@@ -204,19 +210,25 @@ def allocate(shares: FloatArray, available: IntArray, target: int) -> IntArray:
 def _with_strata(
     frame: pl.DataFrame, dayparts: Sequence[int], timezone: str, segments: Sequence[str]
 ) -> pl.DataFrame:
-    """Adds `day` (local date) and `stratum`, e.g. "2026-10-05/06-12h/tier=pro"."""
+    """Adds `day` (local date) and `daypart` (the hour at which it begins); no segment is NULL."""
     local = pl.col("started_at").dt.replace_time_zone("UTC").dt.convert_time_zone(timezone)
-    span_of = {
-        hour: f"{start:02d}-{end:02d}h"
-        for start, end in pairwise((*dayparts, 24))
-        for hour in range(start, end)
-    }
+    starts = {hour: start for start, end in pairwise((*dayparts, 24)) for hour in range(start, end)}
+    return frame.with_columns(
+        pl.col(segments).fill_null("unknown"),
+        day=local.dt.date(),
+        daypart=local.dt.hour().replace_strict(starts, return_dtype=pl.Int8),
+    )
+
+
+def _stratum_name(dayparts: Sequence[int], segments: Sequence[str]) -> pl.Expr:
+    """Name of a stratum, e.g. "2026-10-05/06-12h/tier=pro"."""
+    spans = {start: f"{start:02d}-{end:02d}h" for start, end in pairwise((*dayparts, 24))}
     parts = [
-        local.dt.date().cast(pl.String),
-        local.dt.hour().replace_strict(span_of, return_dtype=pl.String),
-        *(pl.lit(f"{name}=") + pl.col(name).fill_null("unknown") for name in segments),
+        pl.col("day").cast(pl.String),
+        pl.col("daypart").replace_strict(spans, return_dtype=pl.String),
+        *(pl.lit(f"{name}=") + pl.col(name) for name in segments),
     ]
-    return frame.with_columns(day=local.dt.date(), stratum=pl.concat_str(parts, separator="/"))
+    return pl.concat_str(parts, separator="/")
 
 
 def _per_turn(session_weight: pl.Expr) -> pl.Expr:
