@@ -274,6 +274,15 @@ def create_traces_view(con: duckdb.DuckDBPyConnection, lake: Path) -> None:
     con.execute(f"CREATE OR REPLACE TEMP VIEW traces AS {traces_view_sql(lake)}")
 
 
+def scan_turns(lake: Path) -> pl.LazyFrame:
+    """The rows of a lake that holds some, as they lie there (schema `TURNS`).
+
+    Looking a few sessions up costs less here than through DuckDB: other sessions' texts are
+    skipped, not read.
+    """
+    return pl.scan_parquet(lake / "traces" / "date=*" / "*.parquet", hive_partitioning=False)
+
+
 def _turns_sql(lake: Path) -> str:
     files = lake / "traces" / "date=*" / "*.parquet"
     if any((lake / "traces").glob("date=*/*.parquet")):

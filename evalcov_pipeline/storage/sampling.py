@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import duckdb
 import polars as pl
 
 from evalcov_pipeline.core.sampling import SampleDraw, draw_sample
 from evalcov_pipeline.settings import EmbeddingSettings, Settings
-from evalcov_pipeline.storage.lake import lake_connection
+from evalcov_pipeline.storage.lake import lake_connection, scan_turns
 from evalcov_pipeline.storage.texts import add_texts, redacted
 from evalcov_pipeline.storage.warehouse import frame, replace_slice
+
+_TURN_COLUMNS = ("trace_id", "span_id", "started_at", "latency_ms", "cost_usd", "query_text")
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def sample_week(
             timezone=settings.timezone,
             segments=settings.sampling.segments,
         )
-        turns = _turns(lake, draw.sessions, start, as_of)
+    turns = _turns(settings.lake, draw.sessions, start, as_of)
     turns = turns.with_columns(raw=_embedded_text(settings.embedding))
     texts = redacted(turns["raw"], redact_all)
     turns = turns.join(texts, on="raw", how="left", maintain_order="left")
@@ -105,31 +108,23 @@ def _sessions(
     )
 
 
-def _turns(
-    lake: duckdb.DuckDBPyConnection, drawn: pl.DataFrame, start: datetime, end: datetime
-) -> pl.DataFrame:
+def _turns(lake: Path, drawn: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:
     """Turns of the drawn sessions inside the window, with the place of each in its session."""
-    lake.register("drawn", drawn.drop("n_turns").to_arrow())
-    return frame(
-        lake,
-        """
-        WITH sessions AS (
-          SELECT *, row_number() OVER (
-                   PARTITION BY source, session_id ORDER BY started_at, trace_id, span_id
-                 ) - 1 AS turn_index,
-                 lag(query_text) OVER (
-                   PARTITION BY source, session_id ORDER BY started_at, trace_id, span_id
-                 ) AS previous_query
-          FROM turns SEMI JOIN drawn USING (source, session_id)
+    session = ["source", "session_id"]
+    read = pl.col("session_id").is_in(drawn["session_id"].unique().implode())
+    return (
+        scan_turns(lake)
+        .filter(read)
+        .select(*session, *_TURN_COLUMNS)
+        .collect(engine="streaming")
+        .join(drawn.drop("n_turns"), on=session)
+        .sort(*session, "started_at", "trace_id", "span_id")
+        .with_columns(
+            turn_index=pl.int_range(pl.len()).over(session),
+            previous_query=pl.col("query_text").shift().over(session),
         )
-        SELECT source, trace_id, turn_index, session_id, started_at, stratum,
-               inclusion_probability, traffic_weight, steady_weight, latency_ms, cost_usd,
-               query_text, previous_query
-        FROM sessions JOIN drawn USING (source, session_id)
-        WHERE started_at >= $1 AND started_at < $2
-        ORDER BY source, session_id, turn_index
-        """,
-        [start, end],
+        .filter(pl.col("started_at").is_between(start, end, closed="left"))
+        .drop("span_id")
     )
 
 
