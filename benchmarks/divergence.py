@@ -26,9 +26,8 @@ from evalcov_pipeline.core.shares import production_shares
 
 OUT = Path(__file__).parent / "out" / "divergence.json"
 AS_OF = datetime(2026, 11, 2)
-SHAPES = ("mixed", "dropped", "tilted")
-SIZES = [(80, 30), (50, 30), (80, 100), (50, 100), (20, 100), (80, 300), (50, 300)]
-TARGETS = [0.0, 0.05, 0.15, 0.3, 0.4, 0.5]
+SIZES = (30, 100, 300)
+TARGETS = (0.0, 0.05, 0.15, 0.30, 0.44, 0.50)
 RESAMPLES = 299
 
 
@@ -38,42 +37,58 @@ def zipf(k):
     return weights / weights.sum()
 
 
-def estimated(truth, rng, sessions=4000):
+def estimated(truth, rng, sessions=4000, resamples=RESAMPLES):
     """Production as a sample of sessions shows it."""
     turns = rng.multinomial(rng.integers(1, 6, sessions), truth)
-    return production_shares(turns, rng.integers(0, 120, sessions), rng, RESAMPLES)
+    return production_shares(turns, rng.integers(0, 120, sessions), rng, resamples)
 
 
 def suite_shares(truth, target, shape, rng):
     """Case distribution of a shape at `target` bits from production."""
     if target == 0:
         return truth
+    path, far, spread = PATHS[shape], FAR[shape], 1.0
+    at = path(truth, spread, rng)
+    while jsd(truth, at(far)) < target:
+        spread *= 1.1
+        at = path(truth, spread, rng)
+    return at(brentq(lambda x: jsd(truth, at(x)) - target, 0, far))
+
+
+def mixed(truth, spread, rng):
+    """Partly another product's traffic."""
     k = len(truth)
-    if shape == "mixed":
-        other = rng.permutation(truth) * rng.lognormal(0, 1, k) * (rng.random(k) > 0.3)
-        other /= other.sum()
-        at, top = (lambda x: (1 - x) * truth + x * other), 1.0
-    elif shape == "dropped":
-        left_out = rng.permutation(k)
-        reach = np.cumsum(truth[left_out])
+    other = rng.permutation(truth) * rng.lognormal(0, spread, k) * (rng.random(k) > 0.3)
+    other /= other.sum()
+    return lambda x: (1 - x) * truth + x * other
 
-        def at(x):
-            kept = truth.copy()
-            kept[left_out] -= np.clip(x - (reach - truth[left_out]), 0, truth[left_out])
-            return np.clip(kept, 0, None) / kept.sum()
 
-        top = 0.99
-    else:
-        tilt = rng.normal(size=k)
+def dropped(truth, spread, rng):
+    """Clusters left out one after the other, the last one in part."""
+    order = rng.permutation(len(truth))
+    before = np.cumsum(truth[order]) - truth[order]
 
-        def at(x):
-            tilted = truth * np.exp(x * tilt)
-            return tilted / tilted.sum()
+    def at(x):
+        kept = truth.copy()
+        kept[order] -= np.clip(x - before, 0, truth[order])
+        return np.clip(kept, 0, None) / kept.sum()
 
-        top = 20.0
-    if jsd(truth, at(top)) < target:
-        return suite_shares(truth, target, shape, rng)
-    return at(brentq(lambda x: jsd(truth, at(x)) - target, 0, top))
+    return at
+
+
+def tilted(truth, spread, rng):
+    """Every share times a log-normal factor."""
+    tilt = spread * rng.normal(size=len(truth))
+
+    def at(x):
+        shares = truth * np.exp(x * tilt)
+        return shares / shares.sum()
+
+    return at
+
+
+PATHS = {"mixed": mixed, "dropped": dropped, "tilted": tilted}
+FAR = {"mixed": 1.0, "dropped": 0.99, "tilted": 20.0}
 
 
 def james_stein(p, counts, rng):
@@ -100,58 +115,70 @@ def estimates(production, counts, score, rng):
     }
 
 
-def accuracy(suites, rng):
-    """RMSE and mean error per estimator, interval coverage and alarms, per (K, n, divergence)."""
-    rows = []
-    for k, n in SIZES:
-        truth = zipf(k)
-        productions = [estimated(truth, rng) for _ in range(20)]
-        for target in TARGETS:
-            errors, inside, widths = defaultdict(list), defaultdict(list), []
-            significant, degraded, below_half = [], [], []
-            for i in range(suites):
-                shape = SHAPES[i % 3]
-                production = productions[i % len(productions)]
-                cases = suite_shares(truth, target, shape, rng)
-                counts = rng.multinomial(n, cases)
-                score = score_divergence(production, counts, None, rng)
-                for name, value in estimates(production, counts, score, rng).items():
-                    errors[name].append(value - target)
-                inside[shape].append(score.ci_low <= target <= score.ci_high)
-                widths.append(score.ci_high - score.ci_low)
-                significant.append(score.p_value < 0.05)
-                below_half.append(score.p_value < 0.5)
-                degraded.append(judge_suite(score, {}).degraded)
-            rows.append(
-                {
-                    "clusters": k,
-                    "cases": n,
-                    "jsd": target,
-                    "rmse": {m: float(np.sqrt(np.mean(np.square(e)))) for m, e in errors.items()},
-                    "bias": {m: float(np.mean(e)) for m, e in errors.items()},
-                    "coverage": {s: float(np.mean(v)) for s, v in inside.items()},
-                    "width": float(np.mean(widths)),
-                    "significant": float(np.mean(significant)),
-                    "p_below_half": float(np.mean(below_half)),
-                    "degraded": float(np.mean(degraded)),
-                }
-            )
-            print_accuracy(rows[-1], header=len(rows) == 1)
-    return rows
+def accuracy_cells(real, suites, resamples, seed=7):
+    """Arguments of `accuracy` for every production, size and divergence.
+
+    `real` holds further productions' shares by name.
+    """
+    productions = real | {f"zipf {k}": zipf(k) for k in (20, 50, 80)}
+    return [
+        (name, shares, n, target, suites, resamples, [seed, i, n, round(100 * target)])
+        for i, (name, shares) in enumerate(productions.items())
+        for n in SIZES
+        for target in TARGETS
+    ]
 
 
-def print_accuracy(row, header):
-    """One line of the table of accuracy."""
-    if header:
-        names = " ".join(f"{name:>15}" for name in row["rmse"])
-        print(f"RMSE (mean error)\n  K   n  jsd {names}   in 95% interval (m/d/t)  p<.05 degraded")
-    cells = " ".join(f"{e:7.3f} ({row['bias'][m]:+.3f})" for m, e in row["rmse"].items())
-    inside = "/".join(f"{row['coverage'][shape]:.2f}" for shape in SHAPES)
-    print(
-        f"{row['clusters']:3d} {row['cases']:3d} {row['jsd']:.2f} {cells}   "
-        f"{inside} width {row['width']:.2f}   {row['significant']:.3f}   {row['degraded']:.3f}",
-        flush=True,
-    )
+def accuracy(name, truth, n, target, suites, resamples, seed):
+    """RMSE and mean error per estimator, interval coverage and alarms, at one known divergence."""
+    rng = np.random.default_rng(seed)
+    productions = [estimated(truth, rng, resamples=resamples) for _ in range(20)]
+    errors, inside, widths = defaultdict(list), defaultdict(list), []
+    significant, degraded, below_half = [], [], []
+    for i in range(suites):
+        shape = tuple(PATHS)[i % 3]
+        production = productions[i % len(productions)]
+        counts = rng.multinomial(n, suite_shares(truth, target, shape, rng))
+        score = score_divergence(production, counts, None, rng)
+        for estimator, value in estimates(production, counts, score, rng).items():
+            errors[estimator].append(value - target)
+        inside[shape].append(score.ci_low <= target <= score.ci_high)
+        widths.append(score.ci_high - score.ci_low)
+        significant.append(score.p_value < 0.05)
+        below_half.append(score.p_value < 0.5)
+        degraded.append(judge_suite(score, {}).degraded)
+    return {
+        "production": name,
+        "clusters": len(truth),
+        "cases": n,
+        "jsd": target,
+        "suites": suites,
+        "rmse": {m: float(np.sqrt(np.mean(np.square(e)))) for m, e in errors.items()},
+        "bias": {m: float(np.mean(e)) for m, e in errors.items()},
+        "coverage": {s: float(np.mean(v)) for s, v in inside.items()},
+        "width": float(np.mean(widths)),
+        "significant": float(np.mean(significant)),
+        "p_below_half": float(np.mean(below_half)),
+        "degraded": float(np.mean(degraded)),
+    }
+
+
+def print_accuracy(rows):
+    """The table of `accuracy`, and the mean of each estimator's RMSE."""
+    names = " ".join(f"{name:>15}" for name in rows[0]["rmse"])
+    print("RMSE (mean error); interval's coverage for mixed, dropped and tilted suites")
+    print(f"{'production':12}  K   n  jsd {names}   in 95% interval  width  p<.05 degraded")
+    for row in rows:
+        cells = " ".join(f"{e:7.3f} ({row['bias'][m]:+.3f})" for m, e in row["rmse"].items())
+        inside = "/".join(f"{row['coverage'][shape]:.2f}" for shape in PATHS)
+        print(
+            f"{row['production']:12} {row['clusters']:3d} {row['cases']:3d} {row['jsd']:.2f} {cells}"
+            f"   {inside}   {row['width']:.2f}   {row['significant']:.3f}   {row['degraded']:.3f}"
+        )
+    for target in sorted({row["jsd"] for row in rows}):
+        at = [row["rmse"] for row in rows if row["jsd"] == target]
+        means = ", ".join(f"{m} {np.mean([rmse[m] for rmse in at]):.4f}" for m in at[0])
+        print(f"mean RMSE at {target:.2f}: {means}")
 
 
 def designed(suites, rng):
@@ -218,10 +245,13 @@ def main():
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
+    cells = accuracy_cells({}, options.suites, RESAMPLES, options.seed)
+    rows = [accuracy(*cell) for cell in cells]
+    print_accuracy(rows)
     result = {
         "suites": options.suites,
         "seed": options.seed,
-        "accuracy": accuracy(options.suites, rng),
+        "accuracy": rows,
         "designed": designed(options.suites // 5, rng),
         "statuses": false_statuses(options.suites, rng),
     }

@@ -98,7 +98,7 @@ def score_week(inputs: WeekInputs, rules: WeekRules) -> WeekScore:
     ids = [*inputs.clusters["cluster_id"].to_list(), NOVEL]
     column = {cluster: index for index, cluster in enumerate(ids)}
 
-    steady, strata = _session_weights(inputs.sample, column)
+    steady, strata = session_weights(inputs.sample, column)
     production = production_shares(steady, strata, rng, rules.resamples)
     traffic = _totals(inputs.sample, column, "traffic_weight")
     counts = _counts(inputs.cases, column)
@@ -186,8 +186,16 @@ def score_week(inputs: WeekInputs, rules: WeekRules) -> WeekScore:
     return WeekScore(score, clusters)
 
 
-def _session_weights(sample: pl.DataFrame, column: dict[int, int]) -> tuple[FloatArray, IntArray]:
-    """Steady weight of each session per category, and its stratum."""
+def session_weights(sample: pl.DataFrame, column: dict[int, int]) -> tuple[FloatArray, IntArray]:
+    """Steady weight of each session per category, and its stratum, for `production_shares`.
+
+    Args:
+        sample: one row per sampled turn: source, session_id, stratum, steady_weight, cluster_id.
+        column: place of each cluster id among the k categories.
+
+    Returns:
+        (s, k) weights and (s,) stratum numbers, sessions ordered by source and id.
+    """
     sample = sample.sort("source", "session_id", "cluster_id")
     session = sample.select(pl.struct("source", "session_id").rle_id()).to_series().to_numpy()
     strata = (
