@@ -402,18 +402,20 @@ def pooled(rows: list[dict], keys: list[str]) -> pl.DataFrame:
 
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), required=True)
-@click.option("--suites", default=200, show_default=True, help="Suites per cell.")
-@click.option("--null-suites", default=600, show_default=True, help="Proportional suites per size.")
+@click.option(
+    "--suites", default=70, show_default=True, help="Suites per kind, size and divergence."
+)
+@click.option("--null-suites", default=240, show_default=True, help="Proportional suites per size.")
 @click.option("--draws", default=300, show_default=True, help="Suites per cell of estimators.")
 @click.option("--seeds", default=3, show_default=True, help="Homes of Banking77.")
-@click.option("--resamples", default=999, show_default=True)
+@click.option("--resamples", default=299, show_default=True)
 @click.option("--quick", is_flag=True, help="Few suites, one home per corpus.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Folder for homes; reused.")
 @click.option("--workers", default=2, show_default=True)
 def main(data, suites, null_suites, draws, seeds, resamples, quick, keep, workers) -> None:
     """Print the tables and write them as JSON."""
     if quick:
-        suites, null_suites, draws, seeds, resamples = 20, 60, 30, 1, 299
+        suites, null_suites, draws, seeds = 20, 60, 30, 1
     root = keep or Path(tempfile.mkdtemp(prefix="calibration-"))
     root.mkdir(parents=True, exist_ok=True)
     grounds = {"sample": list(sample_grounds(resamples, root))}
@@ -430,7 +432,7 @@ def main(data, suites, null_suites, draws, seeds, resamples, quick, keep, worker
             for n in SIZES:
                 per_home = -(-null_suites // len(homes))
                 for i, home in enumerate(homes):
-                    marked = 2 if quick else 6
+                    marked = 1 if quick else 2
                     seed = [n, i, 1]
                     alarms.append(pool.submit(false_alarms, home, n, per_home, marked, seed))
                 for target in sorted({*POWER_AT, *COVERAGE_AT}):
@@ -458,10 +460,8 @@ def main(data, suites, null_suites, draws, seeds, resamples, quick, keep, worker
 
 def report(alarms: list[dict], rates: list[dict], accuracy: list[dict]) -> None:
     """The tables."""
-    with pl.Config(
-        tbl_rows=-1, tbl_cols=-1, tbl_width_chars=200, float_precision=3, tbl_hide_dataframe_shape=True,
-        tbl_hide_column_data_types=True,
-    ):  # fmt: skip
+    shown = {"tbl_rows": -1, "tbl_cols": -1, "tbl_width_chars": 200, "float_precision": 3}
+    with pl.Config(**shown, tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True):
         click.echo("Proportional suites of unseen texts: shares of suites")
         click.echo(pooled(alarms, ["corpus", "cases"]))
         table = pooled(rates, ["corpus", "cases", "kind", "jsd"])

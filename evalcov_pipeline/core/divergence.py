@@ -6,12 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import gammaln, rel_entr
+from scipy.special import gammaln, rel_entr, xlogy
 
 from evalcov_pipeline.core.shares import FloatArray, IntArray, ProductionShares
 
 _TOLERANCE = 1e-6
 _CONCENTRATIONS = np.exp(np.linspace(-2.0, 12.0, 57))
+_SHAPES = np.exp(np.linspace(-1.5, 8.0, 26))
+_LEFT_OUT = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
+_NONE_LEFT_OUT = 0.8
+"""Prior chance that a suite leaves no cluster out on purpose."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class DivergenceScore:
         null_p95: its 95th percentile.
         p_value: chance that a proportional suite is at least as divergent as this one.
         attainable_jsd: least divergence that any suite of this size can have.
-        bias: what is expected of sampling alone in `jsd`; `jsd_adjusted` is `jsd` less it, clipped.
+        bias: what sampling alone adds to `jsd`; `jsd_adjusted` is `jsd` less it, clipped.
         n_eval: cases in the suite.
         n_categories: categories compared.
         reason: why the numbers are None; None when they are not.
@@ -141,11 +145,11 @@ def score_divergence(
 
     Cases are draws, except designed ones (placed by a refresh plan), which stay fixed.
 
-    Bias: the mean error of plug-in divergence over replicates of production and over suites redrawn
-    from the case distribution, shrunk toward production no more than the cases ask for
-    (`_concentrations`). Interval: that error's quantiles subtracted. A rougher case distribution
-    means less bias, so the lower end takes the most plausible shrinkage, the upper end the least,
-    with the case distribution drawn from its posterior.
+    `jsd_adjusted` is the mean of two estimates whose errors are unlike: plug-in divergence less its
+    mean error over suites redrawn from cases shrunk toward production (`_concentrations`), and the
+    mean divergence of the cases' posterior (`_posterior_cases`). The first is the better one for
+    suites of 30 cases near production, the second for divergent suites; their mean beats either.
+    Interval: the hull of what both say, the first at the least and the most plausible shrinkage.
     Null: suites drawn from production. Designed cases enter it as their best apportionment to
     production: a fixed part that no longer follows traffic is evidence, not null.
 
@@ -178,22 +182,25 @@ def score_divergence(
     null_suites += apportion(p, n_designed) if n_designed else 0
     null = _contributions(p_star, null_suites / n).sum(axis=1)
 
-    least, most = _concentrations(p, free)
-    bias = float(_redrawn_error(production, designed, free, least, rng).mean())
-    smooth = _redrawn_error(production, designed, free, most, rng)
-    rough = _redrawn_error(production, designed, free, least, rng, from_posterior=True)
-    low = observed - max(np.quantile(smooth, 0.975), np.quantile(rough, 0.975))
-    high = observed - min(np.quantile(smooth, 0.025), np.quantile(rough, 0.025))
+    least, most = (
+        observed - _redrawn_error(production, designed, free, concentration, rng)
+        for concentration in _concentrations(p, free)
+    )
+    cases = (designed + n_free * _posterior_cases(p, free, len(p_star), rng)) / n
+    # Production's own noise adds to a divergence: what its replicates add is taken off.
+    posterior = 2 * _contributions(p, cases).sum(axis=1) - _contributions(p_star, cases).sum(axis=1)
+    adjusted = float(least.mean() + posterior.mean()) / 2
+    ends = np.quantile([least, most, posterior], [0.025, 0.975], axis=1)
     return DivergenceScore(
         jsd=_clip(observed),
-        jsd_adjusted=_clip(observed - bias),
-        ci_low=_clip(low),
-        ci_high=_clip(high),
+        jsd_adjusted=_clip(adjusted),
+        ci_low=_clip(ends[0].min()),
+        ci_high=_clip(ends[1].max()),
         null_mean=float(null.mean()),
         null_p95=float(np.quantile(null, 0.95)),
         p_value=float((1 + (null >= observed).sum()) / (1 + len(null))),
         attainable_jsd=attainable_jsd(p, n),
-        bias=bias,
+        bias=observed - adjusted,
         n_eval=n,
         n_categories=len(p),
     )
@@ -205,27 +212,55 @@ def _redrawn_error(
     free: IntArray,
     concentration: float,
     rng: np.random.Generator,
-    *,
-    from_posterior: bool = False,
 ) -> FloatArray:
     """(r,) plug-in divergence less the true one, over suites redrawn from the case distribution.
 
-    The distribution is the posterior mean under a Dirichlet prior of `concentration` x production,
-    or a fresh draw from that posterior for every suite.
+    The distribution is the posterior mean under a Dirichlet prior of `concentration` x production.
     """
     p, p_star = production.shares, production.replicates
     n_free = int(free.sum())
     n = n_free + int(designed.sum())
-    posterior = concentration * p + free
-    cases = posterior / posterior.sum()
-    if from_posterior:
-        inside = posterior > 0
-        cases = np.zeros_like(p_star)
-        cases[:, inside] = rng.dirichlet(posterior[inside], size=len(p_star))
-    redrawn = designed + rng.multinomial(n_free, cases, size=len(p_star))
-    truth = _contributions(p, (designed + n_free * cases) / n).sum(axis=-1)
+    cases = (concentration * p + free) / (concentration + n_free)
+    redrawn = designed + rng.multinomial(n_free, cases / cases.sum(), size=len(p_star))
+    truth = _contributions(p, (designed + n_free * cases) / n).sum()
     error: FloatArray = _contributions(p_star, redrawn / n).sum(axis=1) - truth
     return error
+
+
+def _posterior_cases(
+    p: FloatArray, counts: IntArray, draws: int, rng: np.random.Generator
+) -> FloatArray:
+    """(draws, k) case distributions that the counts allow, by their plausibility.
+
+    A cluster's ratio of case share to production share is 0 with some chance (left out), else
+    Gamma-distributed; chance and shape are common to all clusters, with flat priors on `_LEFT_OUT`
+    (but `_NONE_LEFT_OUT` on 0) and on log `_SHAPES`, and the mean ratio is 1. Given them each
+    ratio's posterior is known: Gamma-Poisson with extra zeros. Categories that production lacks
+    keep their observed share.
+    """
+    inside = p > 0
+    n, c = counts.sum(), counts[inside]
+    expected = n * p[inside]
+    shape, left_out = (grid.ravel() for grid in np.meshgrid(_SHAPES, _LEFT_OUT))
+    rate = shape * (1 - left_out)  # of the ratio, so that its mean is 1
+
+    a, b, z = shape[:, None], rate[:, None], left_out[:, None]
+    kept = np.log1p(-z) + gammaln(a + c) - gammaln(a)
+    kept += xlogy(a, b / (b + expected)) + xlogy(c, expected / (b + expected))
+    with np.errstate(divide="ignore"):
+        omitted = np.where(c == 0, np.log(z), -np.inf)
+    likelihood = np.logaddexp(kept, omitted)
+    prior = np.where(left_out == 0, _NONE_LEFT_OUT, (1 - _NONE_LEFT_OUT) / (len(_LEFT_OUT) - 1))
+    log_weight = likelihood.sum(axis=1) + np.log(prior)
+    weight = np.exp(log_weight - log_weight.max())
+
+    pick = rng.choice(len(weight), draws, p=weight / weight.sum())
+    is_left_out = rng.random((draws, len(c))) < np.exp(omitted - likelihood)[pick]
+    ratio = rng.gamma(a[pick] + c) / (b[pick] + expected)
+    cases = np.tile(counts / max(n, 1), (draws, 1))
+    cases[:, inside] = np.where(is_left_out, 0.0, p[inside] * ratio)
+    total = cases.sum(axis=1, keepdims=True)
+    return np.where(total > 0, cases / np.where(total > 0, total, 1.0), p)
 
 
 def _concentrations(p: FloatArray, counts: IntArray) -> tuple[float, float]:
