@@ -172,6 +172,15 @@ def test_a_suite_without_cases_has_no_divergence_and_says_why():
     assert score.reason == "the suite has no case"
 
 
+def test_a_suite_wholly_outside_production_diverges_fully():
+    rng = np.random.default_rng(1)
+    production = sampled_production(np.array([0.2] * 5 + [0.0]), rng, 400)
+    score = score_divergence(production, np.array([0] * 5 + [50]), None, rng)
+    assert score.jsd == pytest.approx(1)
+    assert score.jsd_adjusted > 0.95
+    assert score.ci_high == 1
+
+
 def test_the_same_seed_gives_the_same_score():
     production = sampled_production(zipf(8), np.random.default_rng(0), 100)
     first, second = (
