@@ -1,22 +1,34 @@
 """Local gaps: production texts that no eval case resembles, found within and across clusters.
 
-A gap smaller than a cluster hides in it. So coverage is also measured text by text: the density of
-production around a text against the density of eval cases there.
+A gap smaller than a cluster hides in it, and a fixed neighbourhood blurs its edge. So the evidence
+is taken in many fine random partitions of production and averaged.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.special import expit, logit
 
 Floats = NDArray[np.floating]
 
-TEMPERATURE = 0.08
-"""Cosine scale of the density kernel."""
-SMOOTHED_OVER = 20
+PARTITIONS = 24
+CELLS = (100, 400)
+"""Cells of the coarsest and of the finest partition, where there are enough texts."""
+TEXTS_PER_CELL = 8
+"""Least mean size of a cell; less production is divided into fewer cells."""
+REFINEMENTS = 2
+"""Rounds of k-means by which a partition follows the density of production."""
+GAP_RATE = 0.1
+"""Cases per unit of traffic in a gap, relative to a proportional suite: strays over its edge."""
+GAP_PRIOR = 0.2
+"""Chance of a gap before any evidence."""
+SMOOTHED_OVER = 10
 """Nearest production texts whose scores are averaged, the text itself not counted."""
 FALSE_GAP_SHARE = 0.03
 """Calibrated share of production marked on proportional suites; the contract allows .05."""
@@ -28,8 +40,7 @@ class Gaps:
     """Local coverage of n production texts.
 
     Attributes:
-        gap_score: (n,) log density ratio of production to cases, less what a proportional suite of
-            this size shows at that place; 0 = as well covered as that, higher = less; finite.
+        gap_score: (n,) belief that the text lies in a gap, 0..1; 1 everywhere without a case.
         in_gap: (n,) gap_score above the threshold; all texts where there is no case.
         threshold: score that proportional suites of this size exceed on `FALSE_GAP_SHARE` of
             production; None without a case.
@@ -50,27 +61,29 @@ def gap_scores(
 ) -> Gaps:
     """Score how far each production text is from being tested.
 
-    With vectors centred on the production mean, the local ratio of a text is
-    log(mean exp(cos to production / t)) - log(mean exp(cos to cases / t)), the text itself left out
-    of production, then averaged over the text and its nearest production texts. Pseudo-suites of
-    the same size, drawn from production by weight and held against production resampled by text,
-    say how large that ratio is by chance: their mean at each text is subtracted, and the rest of
-    their spread gives the threshold. None of their cases counts for the very text it was drawn
-    from, since an eval case is another text.
+    Random partitions of production into fine cells (spherical k-means, stopped early, on vectors
+    centred on the production mean) each give a text the posterior probability that its cell is a
+    gap: cases come as a Poisson count, at the rate of a proportional suite where the cell is tested
+    and at `GAP_RATE` of it where it is not. The score is the mean over the partitions, then over
+    the text and its nearest production texts.
+
+    Pseudo-suites of the same size, drawn from production by weight, go through the same partitions
+    and give the threshold. An eval case is another text than any of production, so neither a text's
+    own weight nor the pseudo-cases drawn from it count as its surroundings.
 
     Args:
         production: (n, d) L2-normalised vectors of distinct production texts.
         weights: (n,) non-negative weights with a positive sum.
         cases: (m, d) L2-normalised vectors of the active cases, one row per case; m may be 0.
-        rng: source of the pseudo-suites.
-        pseudo_suites: how many are drawn, >= 2.
+        rng: source of the partitions and of the pseudo-suites.
+        pseudo_suites: how many are drawn, >= 1.
 
     Returns:
         Scores and the calibrated cut.
 
     Raises:
         ValueError: no production text, shapes that do not agree, weights without a positive sum, or
-            fewer than 2 pseudo-suites.
+            no pseudo-suite.
     """
     texts = np.asarray(production, dtype=np.float32)
     suite = np.asarray(cases, dtype=np.float32)
@@ -79,60 +92,73 @@ def gap_scores(
         raise ValueError("need (n, d) production vectors with n >= 1 and n weights")
     if suite.ndim != 2 or (len(suite) and suite.shape[1] != texts.shape[1]):
         raise ValueError(f"cases must be (m, {texts.shape[1]}), got {suite.shape}")
-    if pseudo_suites < 2:
-        raise ValueError(f"need at least 2 pseudo-suites, got {pseudo_suites}")
+    if pseudo_suites < 1:
+        raise ValueError(f"need at least 1 pseudo-suite, got {pseudo_suites}")
     if not np.all(mass >= 0) or not mass.sum() > 0:
         raise ValueError("weights must be non-negative with a positive sum")
     n, m = len(texts), len(suite)
+    if m == 0:
+        return Gaps(np.ones(n), np.ones(n, np.bool_), None)
     mass = mass / mass.sum()
     centre = mass @ texts
-    texts, suite = _centred(texts, centre), _centred(suite.reshape(m, texts.shape[1]), centre)
+    texts, suite = _unit(texts - centre), _unit(suite - centre)
 
     drawn = rng.multinomial(m, mass, size=pseudo_suites).T
-    resampled = mass[:, None] * rng.multinomial(n, np.full(n, 1 / n), size=pseudo_suites).T
-    counts = np.column_stack([mass, drawn, resampled]).astype(np.float32)
-    totals = counts.sum(axis=0)
+    belief = np.zeros((n, 1 + pseudo_suites))
+    for centroids in _partitions(texts, rng):
+        member, cell = _cells(texts, centroids)
+        _, hit = _cells(suite, centroids)
+        tested = np.bincount(hit, minlength=len(centroids))
+        expected = m * ((member.T @ mass)[cell] - mass)
+        found = np.column_stack([tested[cell], (member.T @ drawn)[cell] - drawn])
+        belief += _gap_probability(found, expected[:, None])
+    belief = _smoothed(belief / PARTITIONS, _nearest(texts))
+    score, null = belief[:, 0], belief[:, 1:]
+    threshold = _upper_quantile(null, np.repeat(mass[:, None], pseudo_suites, axis=1))
+    return Gaps(score, score > threshold + 1e-6, threshold)
+
+
+def _unit(vectors: Floats) -> NDArray[np.float32]:
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(length, 1e-9), dtype=np.float32)
+
+
+def _partitions(texts: NDArray[np.float32], rng: np.random.Generator) -> Iterator[Floats]:
+    """Centroids (k, d) of each partition, from coarse to fine."""
+    most = max(1, len(texts) // TEXTS_PER_CELL)
+    for cells in np.geomspace(*CELLS, PARTITIONS):
+        centroids = texts[rng.choice(len(texts), min(round(cells), most), replace=False)]
+        for _ in range(REFINEMENTS):
+            member, _ = _cells(texts, centroids)
+            centroids = _unit(member.T @ texts)
+        yield centroids
+
+
+def _cells(vectors: Floats, centroids: Floats) -> tuple[csr_array[Any], NDArray[np.intp]]:
+    """Membership matrix (n, k) and the cell (n,) of each vector: that of its nearest centroid."""
+    n = len(vectors)
+    cell = (vectors @ centroids.T).argmax(axis=1)
+    member = csr_array((np.ones(n, np.float32), cell, np.arange(n + 1)), (n, len(centroids)))
+    return member, cell
+
+
+def _gap_probability(cases: Floats, expected: Floats) -> NDArray[np.float64]:
+    """Posterior that a cell is a gap, by its cases and those of a proportional suite (Poisson)."""
+    evidence = (1.0 - GAP_RATE) * expected + np.log(GAP_RATE) * cases
+    return np.asarray(expit(logit(GAP_PRIOR) + evidence), dtype=np.float64)
+
+
+def _nearest(texts: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Each text and its `SMOOTHED_OVER` nearest (n, k + 1)."""
+    n = len(texts)
     k = min(SMOOTHED_OVER, n - 1)
     near = np.empty((n, k + 1), np.int32)
-    density = np.empty((n, 1 + 2 * pseudo_suites))
-    tested = np.empty(n)
     for start in range(0, n, _BLOCK):
         rows = np.arange(start, min(start + _BLOCK, n))
         cosine = texts[rows] @ texts.T
         cosine[np.arange(len(rows)), rows] = np.inf
         near[rows] = np.argpartition(-cosine, k, axis=1)[:, : k + 1]
-        cosine[np.arange(len(rows)), rows] = -np.inf
-        density[rows] = _mean(_kernel(cosine) @ counts, totals - counts[rows])
-        tested[rows] = _mean(_kernel(texts[rows] @ suite.T).sum(axis=1), np.full(len(rows), m))
-    density = np.log(density)
-    score = _smoothed(density[:, :1] - np.log(tested)[:, None], near)[:, 0]
-    if m == 0:
-        return Gaps(score, np.ones(n, np.bool_), None)
-    suites, productions = density[:, 1 : 1 + pseudo_suites], density[:, 1 + pseudo_suites :]
-    null = _smoothed(productions - suites, near)
-    expected = null.mean(axis=1)
-    # A pseudo-suite's excess over the mean of the others, as the real suite's is over all of them.
-    excess = (null - expected[:, None]) * pseudo_suites / (pseudo_suites - 1)
-    threshold = _upper_quantile(excess, np.repeat(mass[:, None], pseudo_suites, axis=1))
-    score -= expected
-    return Gaps(score, score > threshold + 1e-6, threshold)
-
-
-def _centred(vectors: Floats, centre: Floats) -> NDArray[np.float32]:
-    moved = vectors - centre
-    length = np.linalg.norm(moved, axis=1, keepdims=True)
-    return np.asarray(moved / np.maximum(length, 1e-9), dtype=np.float32)
-
-
-def _kernel(cosine: Floats) -> NDArray[np.float32]:
-    return np.asarray(np.exp((cosine - 1.0) / TEMPERATURE), dtype=np.float32)
-
-
-def _mean(total: Floats, count: NDArray[Any]) -> NDArray[np.float64]:
-    """Kernel mean, never below the kernel of opposite vectors, so that its logarithm is finite."""
-    mean = np.divide(total, count, out=np.zeros(np.shape(total), np.float64), where=count > 1e-9)
-    floored: NDArray[np.float64] = np.maximum(mean, np.exp(-2.0 / TEMPERATURE))
-    return floored
+    return near
 
 
 def _smoothed(scores: NDArray[np.float64], near: NDArray[np.int32]) -> NDArray[np.float64]:
