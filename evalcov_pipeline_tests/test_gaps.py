@@ -66,7 +66,7 @@ def test_without_cases_all_production_is_in_the_gap():
     found = scored(production, np.empty((0, 24)))
     assert found.in_gap.all()
     assert found.threshold is None
-    assert np.isfinite(found.gap_score).all()
+    assert (found.gap_score == 1).all()
 
 
 def test_three_cases_decide_little_and_say_so():
@@ -88,6 +88,19 @@ def test_identical_texts_are_equally_covered():
     assert not found.in_gap.any()
 
 
+def test_a_gap_is_believed_in_as_far_as_the_suite_could_have_reached_it():
+    rng = np.random.default_rng(7)
+    production, part = draw(1200, rng)
+    beliefs = []
+    for size in (30, 150, 600):
+        cases, _ = draw(size, rng, PARTS[5:])
+        found = scored(production, cases)
+        beliefs.append(found.gap_score[part < 5].mean())
+        assert found.gap_score[part >= 5].mean() < beliefs[-1]
+    assert beliefs == sorted(beliefs)
+    assert beliefs[-1] > 0.8
+
+
 def test_a_case_beside_a_text_lowers_its_score():
     rng = np.random.default_rng(5)
     production, part = draw(600, rng)
@@ -107,12 +120,12 @@ def test_the_same_generator_gives_the_same_gaps():
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 40), st.integers(0, 12), st.integers(0, 10_000))
-def test_scores_are_finite_whatever_the_sizes(texts, cases, seed):
+def test_scores_are_probabilities_whatever_the_sizes(texts, cases, seed):
     rng = np.random.default_rng(seed)
     production = draw(texts, rng)[0]
     weights = rng.integers(0, 3, texts) + np.eye(1, texts)[0]
     found = scored(production, draw(cases, rng)[0], weights)
-    assert np.isfinite(found.gap_score).all()
+    assert ((found.gap_score >= 0) & (found.gap_score <= 1)).all()
     assert found.in_gap.dtype == bool
 
 
@@ -128,3 +141,8 @@ def test_scores_are_finite_whatever_the_sizes(texts, cases, seed):
 def test_unusable_input_is_refused(production, weights, cases, message):
     with pytest.raises(ValueError, match=message):
         scored(production, cases, weights)
+
+
+def test_a_cut_takes_at_least_one_pseudo_suite():
+    with pytest.raises(ValueError, match="pseudo-suite"):
+        gap_scores(np.eye(3), np.ones(3), np.eye(3), rng=np.random.default_rng(), pseudo_suites=0)

@@ -30,7 +30,7 @@ GAP_PRIOR = 0.2
 """Chance of a gap before any evidence."""
 SMOOTHED_OVER = 10
 """Nearest production texts whose scores are averaged, the text itself not counted."""
-FALSE_GAP_SHARE = 0.03
+FALSE_GAP_SHARE = 0.02
 """Calibrated share of production marked on proportional suites; the contract allows .05."""
 _BLOCK = 1024
 
