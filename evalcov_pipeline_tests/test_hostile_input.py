@@ -601,7 +601,7 @@ def test_doctor_finds_a_damaged_warehouse(home: Path, run: Run, tmp_path: Path) 
     file(home / "warehouse.duckdb", b"junk" * 5_000)
     code, printed = run("doctor")
     assert code == CHECK_FAILED
-    assert "restore a backup" in printed
+    assert "backup" in printed
 
 
 def test_doctor_says_that_the_clusters_are_of_another_model(

@@ -73,9 +73,8 @@ def _checks(settings: Settings) -> Iterator[tuple[str, bool, str]]:
                 " (SELECT string_agg(taxonomy_id, ',') FROM taxonomies) AS taxonomies,"
                 " (SELECT arg_max(embedding_fingerprint, fitted_at) FROM taxonomies) AS model",
             )
-    except duckdb.Error as error:
-        reason = str(error).splitlines()[0]
-        yield "warehouse", False, f"{settings.warehouse} is damaged ({reason}): restore a backup"
+    except BadInput as error:
+        yield "warehouse", False, str(error)
         return
     assert counts is not None
     yield "warehouse", True, f"{settings.warehouse}, {counts['weeks']} weeks scored"

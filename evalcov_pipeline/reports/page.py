@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from markupsafe import Markup
 
-from evalcov_pipeline.core.gaps import FALSE_GAP_SHARE
+from evalcov_pipeline.core.gaps import FALSE_GAP_SHARE, GAP_PRIOR
 from evalcov_pipeline.reports import charts
 from evalcov_pipeline.reports.findings import (
     LOCAL_GAP_LEAST,
@@ -193,7 +193,7 @@ def _map(scored: Scored, gaps: Sequence[Gap]) -> dict[str, Markup] | None:
     marked = texts["in_gap"].to_numpy()
     score = texts["gap_score"].to_numpy()
     deep = np.median(score[marked]) if marked.any() else 0.0
-    level = np.where(marked, 2 + (score > deep), score > 0)
+    level = np.where(marked, 2 + (score > deep), score > GAP_PRIOR)
     texts = texts.with_columns(level=pl.Series([charts.LEVELS[i] for i in level]))
     badges = [
         charts.Badge(gap.x, gap.y, charts.shortened(gap.label, _LONGEST_BADGE)) for gap in gaps

@@ -72,7 +72,7 @@ CREATE TABLE IF NOT EXISTS text_coverage (
   as_of TIMESTAMP NOT NULL, -- exclusive end of the scored week, UTC
   text_hash VARCHAR NOT NULL, -- text
   cluster_id INTEGER NOT NULL, -- cluster under the headline taxonomy
-  gap_score DOUBLE NOT NULL, -- higher = less covered; comparable within one as_of
+  gap_score DOUBLE NOT NULL, -- belief that the text lies in a gap, 0..1: higher = less covered; comparable within one as_of
   in_gap BOOLEAN NOT NULL, -- the score is above a cut that suites drawn from production rarely reach
   map_x DOUBLE, -- position on the taxonomy's 2-D map
   map_y DOUBLE, -- position on the taxonomy's 2-D map
