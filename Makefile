@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test ui lint clean
+.PHONY: help demo test ui lint bench clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -26,6 +26,9 @@ lint: $(VENV)/installed  ## Lint and type check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+bench: $(VENV)/installed  ## Print every figure in docs/ (DATA=folder of real data; an hour or two)
+	$(BIN)/python -m benchmarks $(if $(DATA),--data $(DATA))
 
 ui: $(VENV)/installed  ## Dagster's UI on http://127.0.0.1:3000
 	$(BIN)/evalcov ui

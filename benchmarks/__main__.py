@@ -1,0 +1,86 @@
+"""Every figure in the README and in docs/, printed by one command.
+
+Each script runs in a process of its own, one after the other, prints its tables and writes them to
+benchmarks/out/NAME.json; a script that fails does not keep the others from running.
+
+    python -m benchmarks --data ../shared/data              # one to two hours on two cores
+    python -m benchmarks --data ../shared/data --quick      # smaller, to see that all of it works
+    python -m benchmarks --data ../shared/data --only speed
+
+The folder of real data holds `banking77/train.csv` and `test.csv` (text, category) and
+`sgd/dialogues.jsonl` (Schema-Guided Dialogue); intents in them only measure.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A script, whether it reads the real data, and what makes it quick."""
+
+    answers: str
+    needs_data: bool = False
+    quick: tuple[str, ...] = ()
+    full: tuple[str, ...] = ()
+
+
+BENCHMARKS = {
+    "calibration": Benchmark("How often is the score wrong?", True, ("--quick",)),
+    "blind_spots": Benchmark(
+        "Which untested texts are found?", True, ("--seeds", "1"), ("--probe",)
+    ),
+    "banking77": Benchmark(
+        "What does the whole pipeline make of known traffic?",
+        True,
+        ("--seeds", "1", "--modes", "null,gap", "--suites", "20"),
+    ),
+    "taxonomy": Benchmark("How good are the clusters?", True, ("--seeds", "1", "--suites", "40")),
+    "redaction": Benchmark("How much personal data is taken out?"),
+    "crash_safety": Benchmark("What is lost in a crash?", False, ("--most", "2")),
+    "fuzz_readers": Benchmark(
+        "Can a file stop a reader?", False, ("--inputs", "2000"), ("--inputs", "100000")
+    ),
+    "speed": Benchmark("How fast, how much memory?", False, ("--quick",)),
+}
+
+
+@click.command(help=__doc__)
+@click.option("--data", type=click.Path(path_type=Path, exists=True), help="Folder of real data.")
+@click.option("--only", multiple=True, type=click.Choice(list(BENCHMARKS)), help="Repeatable.")
+@click.option("--quick", is_flag=True, help="Smaller sizes: figures are rough.")
+def main(data: Path | None, only: tuple[str, ...], quick: bool) -> None:
+    """Run the benchmarks and say how each ended."""
+    ended = {}
+    for name in only or BENCHMARKS:
+        benchmark = BENCHMARKS[name]
+        click.secho(f"\n{name}: {benchmark.answers}", bold=True)
+        if benchmark.needs_data and data is None:
+            ended[name] = "skipped: it needs --data"
+            continue
+        arguments = benchmark.quick if quick else benchmark.full
+        if benchmark.needs_data:
+            arguments = ("--data", str(data), *arguments)
+        began = time.perf_counter()
+        code = subprocess.run(
+            [sys.executable, HERE / f"{name}.py", *arguments], check=False
+        ).returncode
+        seconds = time.perf_counter() - began
+        ended[name] = f"{'ok' if code == 0 else f'exit {code}'} after {seconds:.0f} s"
+    click.echo()
+    for name, how in ended.items():
+        click.echo(f"{name:<14} {how}")
+    sys.exit(any(how.startswith("exit") for how in ended.values()))
+
+
+if __name__ == "__main__":
+    main()
