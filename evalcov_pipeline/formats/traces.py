@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import translate
-from functools import cached_property, lru_cache
+from functools import cached_property
 from re import compile as regex
 from typing import Any
 
@@ -15,11 +15,11 @@ import pyarrow as pa
 
 from evalcov_pipeline.core.turns import SPANS
 from evalcov_pipeline.formats.lines import Reject
+from evalcov_pipeline.formats.vocabulary import remembered
 from evalcov_pipeline.settings import ProductionSettings
 
 Cells = tuple[Any, ...]
 BATCH_ROWS = 2_000  # more rows at once cost more than they save: they leave the processor's cache
-_REMEMBERED = 4096
 _NAMES = tuple(SPANS.names())
 _ARROW = SPANS.to_frame().to_arrow().schema
 
@@ -49,7 +49,7 @@ class TraceOptions:
     def _excluding(self) -> Callable[[tuple[str, ...]], bool]:
         patterns = "|".join(translate(p) for p in self.production.excluded_attributes)
         match = regex(patterns or r"(?!)").match
-        return lru_cache(_REMEMBERED)(lambda names: any(map(match, names)))
+        return remembered(lambda names: any(map(match, names)))
 
     def excludes(self, attributes: Mapping[str, Any]) -> bool:
         """Whether an attribute marks eval or test traffic."""

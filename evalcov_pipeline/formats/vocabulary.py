@@ -10,11 +10,12 @@ with the names they replaced; OpenLLMetry's indexed messages.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from functools import lru_cache
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import lru_cache, wraps
+from typing import NamedTuple, TypeVar
 
 Names = tuple[str, ...]
+R = TypeVar("R")
 
 _TEXTS: Mapping[str, Names] = {
     "session_id": (
@@ -66,6 +67,7 @@ _SEGMENTS: Names = (
 )  # fmt: skip
 _ANNOTATIONS = frozenset({"annotations", "evaluations"})
 _REMEMBERED = 4096
+_WIDEST = 500
 
 
 class MessagePart(NamedTuple):
@@ -120,7 +122,18 @@ class Layout(NamedTuple):
     answered: Said
 
 
-@lru_cache(_REMEMBERED)
+def remembered(function: Callable[..., R]) -> Callable[..., R]:
+    """Remember what a function of names returns; not for spans so wide that it would cost much."""
+    known = lru_cache(_REMEMBERED)(function)
+
+    @wraps(function)
+    def answer(*names: Names) -> R:
+        return (known if sum(map(len, names)) <= _WIDEST else function)(*names)
+
+    return answer
+
+
+@remembered
 def layout(own: Names, resource: Names) -> Layout:
     """The layout of a span with certain attributes.
 
