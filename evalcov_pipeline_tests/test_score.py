@@ -99,7 +99,7 @@ def test_the_number_of_cases_that_would_settle_a_score_mostly_does():
     def verdict(n):
         return judge_suite(score_divergence(sample, rng.multinomial(n, cases), None, rng), {})
 
-    small = [verdict(15) for _ in range(30)]
+    small = [verdict(15) for _ in range(60)]
     asked = [v.cases_to_settle for v in small if v.band == "undecidable"]
     assert len(asked) > 5
     settled = [verdict(n).band != "undecidable" for n in asked]

@@ -31,6 +31,7 @@ _OPERATIONS = {
 _TRACELOOP = {"workflow": "turn", "agent": "turn", "tool": "tool", "task": "other"}
 _LLM_MARKS = ("gen_ai.request.model", "gen_ai.system", "gen_ai.prompt", "gen_ai.prompt.0.role")
 _SEGMENT_VALUE_LENGTH = 64
+_MOST_SEGMENTS = 100
 _OUTCOMES = frozenset({"success", "abandoned", "error"})
 
 
@@ -165,7 +166,7 @@ def _segment(metadata: Attributes) -> list[dict[str, str]]:
     """Short texts of the metadata that describe a user or channel; ids are left out."""
     return [
         {"key": key, "value": value}
-        for key, value in sorted(metadata.items())
+        for key, value in sorted(metadata.items())[:_MOST_SEGMENTS]
         if isinstance(value, str)
         and 0 < len(value) <= _SEGMENT_VALUE_LENGTH
         and not is_personal(key)

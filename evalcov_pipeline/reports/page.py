@@ -86,7 +86,7 @@ def write_report(settings: Settings, out: Path | None = None) -> Written:
     if out:
         write_beside(path, content)
     else:
-        write_whole(path.parent, path, content)
+        write_whole(settings.home, path, content)
     return Written(path, len(content), scored.score["verdict"] if scored else None)
 
 
