@@ -152,7 +152,8 @@ class Quarantine:
         first: the first of them, None without any.
     """
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, root: Path, target: Path) -> None:
+        self._root = root
         self._target = target
         self._open = ExitStack()
         self._kept = True
@@ -163,7 +164,7 @@ class Quarantine:
         """Keep a row with its file, line and reason, and the beginning of it as it was."""
         if self.first is None:
             self.first = reject
-            folder = self._open.enter_context(unfinished(self._target.parent))
+            folder = self._open.enter_context(unfinished(self._root))
             self._stream = self._open.enter_context((folder / self._target.name).open("wb"))
         self.count += 1
         file = os.fsencode(reject.file).decode(errors="replace")
@@ -191,7 +192,7 @@ def quarantine(settings: Settings, path: Path, name: str) -> Iterator[Quarantine
     What is rejected before an exception is kept too: it may be why.
     """
     readable = os.fsencode(path.name)[:_NAME_LENGTH].decode(errors="ignore")
-    kept = Quarantine(settings.quarantine / f"{readable}.{name[:12]}.jsonl")
+    kept = Quarantine(settings.home, settings.quarantine / f"{readable}.{name[:12]}.jsonl")
     try:
         yield kept
     finally:
