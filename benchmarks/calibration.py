@@ -434,7 +434,7 @@ def main(data, suites, null_suites, draws, seeds, resamples, quick, keep, worker
             for n in SIZES:
                 per_home = -(-null_suites // len(homes))
                 for i, home in enumerate(homes):
-                    marked = 1 if quick else 2
+                    marked = 1 if quick else 8
                     seed = [n, i, 1]
                     alarms.append(pool.submit(false_alarms, home, n, per_home, marked, seed))
                 for target in sorted({*POWER_AT, *COVERAGE_AT}):
