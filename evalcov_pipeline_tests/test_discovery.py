@@ -132,6 +132,7 @@ def test_no_partition_beyond_the_most_is_chosen():
 def test_a_coarser_partition_needs_to_be_clearly_more_valid():
     inside = candidate(25, 0.45)
     assert choose([inside, candidate(6, 0.6)], 20, 80) == inside
+    assert choose([candidate(67, 0.35), candidate(7, 0.62)], 20, 80).n_clusters == 67
     assert choose([inside, candidate(6, 0.95)], 20, 80).n_clusters == 6
     assert choose([candidate(6, 0.1)], 20, 80).n_clusters == 6
 

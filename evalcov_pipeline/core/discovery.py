@@ -33,7 +33,7 @@ MIN_VALIDITY = 0.2
 """HDBSCAN gives way to k-means when it leaves more out, or separates less well, than this."""
 VALIDITY_KEPT = 0.8
 """The finest partition with at least this share of the best validity is chosen."""
-NATURAL_VALIDITY = 0.5
+NATURAL_VALIDITY = 0.75
 NATURAL_RATIO = 1.5
 """Coarser than asked only where validity is at least this, and this many times the best within."""
 _BLOCK = 1024
