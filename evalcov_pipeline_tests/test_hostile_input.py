@@ -303,7 +303,7 @@ def test_a_row_ahead_of_its_time_is_read_when_its_time_has_come(
     counts = [(r.accepted, r.duplicate, r.rejected) for r in (first, again, later)]
     assert counts == [(1, 0, 1), (0, 1, 1), (2, 0, 0)]
     assert [compact_day(settings.lake, day).turns for day in later.days] == [1, 1]
-    assert not any(settings.quarantine.glob("*"))
+    assert not any(settings.quarantine.glob("*.jsonl"))
 
 
 def test_content_in_parts_is_read(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ def _checks(settings: Settings) -> Iterator[tuple[str, bool, str]]:
     from evalcov_pipeline.storage.embedding import embedder
     from evalcov_pipeline.storage.lake import days_pending
     from evalcov_pipeline.storage.ledger import broken_link
+    from evalcov_pipeline.storage.taxonomies import is_intact
     from evalcov_pipeline.storage.texts import redactor
     from evalcov_pipeline.storage.warehouse import Warehouse, one_row
 
@@ -85,14 +86,14 @@ def _checks(settings: Settings) -> Iterator[tuple[str, bool, str]]:
     )
     yield "eval case ledger", broken is None, found
     names = [name for name in (counts["taxonomies"] or "").split(",") if name]
-    missing = [name for name in names if not (settings.taxonomies / name / "arrays.npz").exists()]
+    damaged = [name for name in names if not is_intact(settings.taxonomies, name)]
     foreign = model is not None and counts["model"] not in (None, model)
     found = f"{len(names)} frozen"
-    if missing:
-        found += f", files missing: {', '.join(missing)}"
+    if damaged:
+        found += f", files missing or damaged: {', '.join(damaged)}"
     elif foreign:
         found += f", the newest with the model {counts['model']}: run `evalcov run monthly`"
-    yield "taxonomies", not missing and not foreign, found
+    yield "taxonomies", not damaged and not foreign, found
     yield "published", settings.published.exists(), str(settings.published)
 
 
