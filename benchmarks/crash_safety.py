@@ -50,7 +50,7 @@ PAIRS = (
     ("ingest evals", "ingest evals"),
     ("daily_traces, weekly_coverage", "daily_traces, weekly_coverage"),
     ("daily_traces, weekly_coverage", "publish"),
-    ("monthly_taxonomy", "monthly_taxonomy"),
+    ("daily_traces, monthly_taxonomy", "daily_traces, monthly_taxonomy"),
 )
 
 

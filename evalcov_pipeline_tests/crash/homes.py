@@ -152,8 +152,11 @@ class Step:
     changes: int
 
 
-def life(commands: Commands, folder: Path) -> list[Step]:
-    """Two weeks of a small home: imports, clustering, score, refit, snapshot, another reading."""
+def life(commands: Commands, folder: Path, until: str = "") -> list[Step]:
+    """Two weeks of a small home: imports, clustering, score, snapshot, another reading, refit.
+
+    It ends before the step named `until`.
+    """
     inputs = {
         "traffic": turns(weeks=2, sessions_per_day=4),
         "suite": [{**case, "created_at": FIRST_DAY.isoformat()} for case in cases(20)]
@@ -170,10 +173,12 @@ def life(commands: Commands, folder: Path) -> list[Step]:
         ("ingest evals", "ingest", "evals", suite),
         ("ingest results", "ingest", "results", run),
         ("daily_traces, weekly_coverage", "run", "weekly", "--as-of", f"{FIRST_DAY:%Y-%m-%d}"),
-        ("monthly_taxonomy", "run", "monthly"),
         ("publish", "publish"),
         ("ingest traces, another reading", "ingest", "traces", traffic, "--source", "other"),
+        ("daily_traces, monthly_taxonomy", "run", "monthly"),
     ):
+        if name == until:
+            break
         before = folder / f"before {name}"
         shutil.copytree(home, before)
         ended = commands.run(home, *arguments)
