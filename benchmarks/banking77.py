@@ -38,10 +38,8 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from evalcov_pipeline.core.coverage import cluster_coverage
-from evalcov_pipeline.core.divergence import jsd, score_divergence
+from evalcov_pipeline.core.divergence import jsd
 from evalcov_pipeline.core.redaction import Redactor
-from evalcov_pipeline.core.shares import production_shares
 from evalcov_pipeline.core.taxonomy import assign
 from evalcov_pipeline.core.texts import text_hash
 from evalcov_pipeline.settings import Settings
@@ -274,62 +272,6 @@ def measure(home: Path, corpus: Corpus, vectors, hashes, traffic: Traffic, p, q,
     return row
 
 
-def calibrate(home: Path, corpus: Corpus, vectors, hashes, p, seed: int, suites: int) -> list[dict]:
-    """Error rates on suites that are drawn from the window's own distribution, of unseen texts."""
-    settings = Settings(home=home)
-    with duckdb.connect(home / "published.duckdb", read_only=True) as con:
-        sample = con.sql(
-            "SELECT session_id, stratum, steady_weight, cluster_id FROM trace_sample"
-            " JOIN cluster_assignments USING (text_hash) ORDER BY session_id"
-        ).pl()
-        name = con.sql("SELECT taxonomy_id FROM taxonomies").fetchone()[0]
-    taxonomy = taxonomies.load(settings.taxonomies, name)
-    k = taxonomy.n_clusters
-    session = sample["session_id"].rle_id().to_numpy()
-    strata = sample.group_by("session_id", maintain_order=True).agg(pl.first("stratum"))["stratum"]
-    weights = np.zeros((session.max() + 1, k + 1))
-    np.add.at(
-        weights, (session, sample["cluster_id"].to_numpy()), sample["steady_weight"].to_numpy()
-    )
-    rng = np.random.default_rng([seed, 4])
-    production = production_shares(weights, strata.to_numpy(), rng, 499)
-
-    unseen = np.flatnonzero(corpus.for_suites)
-    clusters = assign(
-        taxonomy,
-        vectors[unseen],
-        [hashes[i] for i in unseen],
-        embedding_fingerprint=vector_cache(settings).fingerprint,
-    ).cluster_id
-    pools = [clusters[corpus.intents[unseen] == intent] for intent in range(len(corpus.names))]
-    rows = []
-    for n in (30, 100, 300):
-        significant = degraded = gaps = 0
-        for _ in range(suites):
-            drawn = [
-                rng.choice(pools[intent], m, replace=m > len(pools[intent]))
-                for intent, m in enumerate(rng.multinomial(n, p))
-                if m
-            ]
-            counts = np.bincount(np.concatenate(drawn) % (k + 1), minlength=k + 1)
-            score = score_divergence(production, counts, None, rng)
-            coverage = cluster_coverage(
-                [*range(k), -1],
-                production,
-                production.shares,
-                counts,
-                as_of=START,
-                newest_case_at=[None] * (k + 1),
-            ).clusters
-            liable = (coverage["status"] == "liability").any()
-            significant += score.p_value < 0.05
-            degraded += liable or (score.jsd_adjusted >= 0.25 and score.p_value < 0.05)
-            gaps += coverage["status"].is_in(["gap", "liability"]).any()
-        rates = {"significant": significant, "degraded": degraded, "false_gap": gaps}
-        rows.append({"seed": seed, "cases": n, **{key: v / suites for key, v in rates.items()}})
-    return rows
-
-
 def auc(truth: np.ndarray, score: np.ndarray) -> float:
     """Chance that a text in a gap scores above one outside."""
     from scipy.stats import rankdata
@@ -349,9 +291,8 @@ def at_true_size(truth: np.ndarray, score: np.ndarray) -> float:
 @click.option("--seeds", type=click.IntRange(min=1), default=4, show_default=True)
 @click.option("--cases", default=300, show_default=True)
 @click.option("--modes", default=",".join(MODES), show_default=True)
-@click.option("--suites", default=200, show_default=True, help="Proportional suites per size.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Folder for homes and logs.")
-def main(data: Path, seeds: int, cases: int, modes: str, suites: int, keep: Path | None) -> None:
+def main(data: Path, seeds: int, cases: int, modes: str, keep: Path | None) -> None:
     folder = data / "banking77"
     if not folder.exists():
         click.echo(f"skipped: no Banking77 at {folder}")
@@ -367,7 +308,7 @@ def main(data: Path, seeds: int, cases: int, modes: str, suites: int, keep: Path
     vectors = cache.get(hashes)
     groups = intent_groups(corpus, vectors)
 
-    rows, null = [], []
+    rows = []
     for seed in range(seeds):
         log = root / f"seed-{seed}.log"
         base = root / f"seed-{seed}"
@@ -387,7 +328,6 @@ def main(data: Path, seeds: int, cases: int, modes: str, suites: int, keep: Path
             turns = con.sql("SELECT count(*) FROM trace_sample").fetchone()[0]
         weight = np.array([steady.get(day.date(), 0.0) for day in traffic.days])
         p = weight @ traffic.daily / weight.sum()
-        null += calibrate(base, corpus, vectors, hashes, p, seed, suites)
         for mode in modes.split(","):
             home = root / f"seed-{seed}-{mode}"
             shutil.copytree(base, home)
@@ -409,13 +349,12 @@ def main(data: Path, seeds: int, cases: int, modes: str, suites: int, keep: Path
             )
             click.echo(json.dumps(rows[-1], default=float), err=True)
     table = pl.DataFrame(rows, infer_schema_length=None).sort("mode", "seed")
-    report(table, pl.DataFrame(null))
+    report(table)
     OUT.mkdir(exist_ok=True)
-    found = {"runs": rows, "proportional_suites": null}
-    (OUT / "banking77.json").write_text(json.dumps(found, indent=1, default=float))
+    (OUT / "banking77.json").write_text(json.dumps(rows, indent=1, default=float))
 
 
-def report(runs: pl.DataFrame, null: pl.DataFrame) -> None:
+def report(runs: pl.DataFrame) -> None:
     with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=200, float_precision=3):
         click.echo("Divergence in bits, per mode and seed")
         columns = "mode seed clusters true resolved loss adjusted error plain plain_error inside"
@@ -435,9 +374,6 @@ def report(runs: pl.DataFrame, null: pl.DataFrame) -> None:
             found = ["gap_auc", "gap_pr", "plain_auc", "plain_precision", "plain_recall"]
             gaps = runs.filter(pl.col("mode") == "gap").select("seed", *found)
             click.echo(pl.concat([gaps, gaps.mean()], how="diagonal_relaxed"))
-        click.echo("Proportional suites of unseen texts: shares of suites")
-        rates = pl.mean("significant", "degraded", "false_gap")
-        click.echo(null.group_by("cases").agg(rates).sort("cases"))
         click.echo("Traffic, sampled turns of the last window, and seconds")
         click.echo(runs.select(pl.mean("sessions", "turns", "sampled_turns")))
         click.echo(runs.select(pl.mean("ingest", "first_run", "run")))
