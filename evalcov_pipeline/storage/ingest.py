@@ -251,14 +251,14 @@ def _ingest_file(
     """
     name = file_id(path)
     stamp = _stamp(reader, options)
-    earlier = receipt(settings.lake, name) or {}
-    same = earlier.get("options") == stamp
-    known = earlier["accepted"] + earlier["duplicate"] if same else 0
-    nothing_new = earlier | {"accepted": 0, "duplicate": known, "days": []}
-    if same and not earlier["rejected"]:
-        return nothing_new
-    rows = set_aside = 0
     with staging(settings.lake, name) as staged:
+        earlier = receipt(settings.lake, name) or {}
+        same = earlier.get("options") == stamp
+        known = earlier["accepted"] + earlier["duplicate"] if same else 0
+        nothing_new = earlier | {"accepted": 0, "duplicate": known, "days": []}
+        if same and not earlier["rejected"]:
+            return nothing_new
+        rows = set_aside = 0
         with quarantine(settings, path, name) as rejects:
             for item in reader.read(path, options):
                 if isinstance(item, Reject):

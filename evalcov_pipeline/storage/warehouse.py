@@ -61,7 +61,9 @@ class Warehouse:
                 if self.path.with_name(f"{self.path.name}.wal").exists():
                     duckdb.connect(self.path).close()  # takes in what another program left there
                 shutil.copyfile(self.path, new)
-            with duckdb.connect(new) as con:
+            with duckdb.connect(":memory:") as con:
+                con.execute(f"ATTACH '{_quoted(new)}' AS warehouse (RECOVERY_MODE NO_WAL_WRITES)")
+                con.execute("USE warehouse")
                 con.execute("SET TimeZone = 'UTC'")
                 con.begin()
                 ensure_schema(con)
