@@ -124,7 +124,7 @@ def write_lake(home, turns):
     import numpy as np
     import polars as pl
 
-    from evalcov_pipeline.core.turns import TURNS
+    from evalcov_pipeline.core.turns import TURNS, with_session_keys
     from evalcov_pipeline.settings import Settings
 
     rng = np.random.default_rng(SEED)
@@ -153,6 +153,7 @@ def write_lake(home, turns):
             latency_ms=pl.Series(rng.gamma(2, 900, n)),
             cost_usd=pl.Series(rng.gamma(2, 1e-4, n)),
         )
+        frame = with_session_keys(frame)
         empty = [pl.lit(None, kind).alias(c) for c, kind in TURNS.items() if c not in frame.columns]
         target = Settings(home=home).lake / "traces" / f"date={day.date()}" / "part-0.parquet"
         target.parent.mkdir(parents=True)

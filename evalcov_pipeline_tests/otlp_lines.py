@@ -180,6 +180,7 @@ def _genai(structured: bool) -> tuple[Json, Json, Json, Json]:
     agent = said | {
         "gen_ai.operation.name": "invoke_agent",
         "gen_ai.conversation.id": "s",
+        "user.id": "u1",
         "metadata.tier": "pro",
     }
     retrieval = {
@@ -224,6 +225,7 @@ def _openllmetry() -> tuple[Json, Json, Json, Json]:
     workflow = {
         "traceloop.span.kind": "workflow",
         "traceloop.association.properties.session_id": "s",
+        "traceloop.association.properties.user_id": "u1",
         "traceloop.association.properties.tier": "pro",
         "traceloop.entity.input": json.dumps({"inputs": {"question": QUERY}}),
     }

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from evalcov_pipeline.core.turns import SPANS, fold_turns
+from evalcov_pipeline.core.turns import SPANS, fold_turns, session_key
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats import find, generic_evals
 from evalcov_pipeline.formats.fields import instant
@@ -58,6 +58,8 @@ def test_every_vocabulary_tells_the_same_turn(tmp_path: Path, vocabulary: str) -
         "trace_id": trace(1),
         "span_id": f"{1:016x}",
         "session_id": "s",
+        "session_key": session_key("otlp", "s"),
+        "user_id": "u1",
         "started_at": NOON,
         "ended_at": datetime(2026, 9, 1, 12, 0, 9),
         "query_text": QUERY,

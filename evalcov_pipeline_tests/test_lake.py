@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import polars as pl
 import pytest
 
+from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.ingest import ingest_traces
 from evalcov_pipeline.storage.lake import (
@@ -16,6 +18,7 @@ from evalcov_pipeline.storage.lake import (
     compact_day,
     create_traces_view,
     days_pending,
+    lake_connection,
 )
 from evalcov_pipeline_tests.otlp_lines import NOON, line, span, trace, turn, write
 
@@ -169,3 +172,18 @@ def test_the_view_of_an_empty_lake_has_the_columns_and_types_of_a_full_one(
     types = {row["column_name"]: row["column_type"] for row in empty}
     assert types["started_at"] == "TIMESTAMP"
     assert types["segment"] == "MAP(VARCHAR, VARCHAR)"
+
+
+def test_a_day_that_another_version_wrote_is_named_and_compacted_anew(settings: Settings) -> None:
+    load(settings, line(turn(1)))
+    (day,) = (settings.lake / "traces").rglob("*.parquet")
+    written = day.read_bytes()
+    pl.read_parquet(day).drop("session_key").write_parquet(day)
+    with (
+        pytest.raises(BadInput, match="another version") as said,
+        lake_connection(settings.lake) as con,
+    ):
+        con.sql("SELECT session_key FROM turns").fetchall()
+    assert str(day) in str(said.value)
+    assert [compact_day(settings.lake, d).changed for d in days_pending(settings.lake)] == [True]
+    assert day.read_bytes() == written

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from evalcov_pipeline.core.sampling import allocate, draw_key, draw_sample, steady_days
+from evalcov_pipeline.core.sampling import allocate, draw_sample, steady_days
+from evalcov_pipeline.core.turns import session_key
 
 START = datetime(2026, 10, 1)
 END = START + timedelta(days=30)
@@ -38,21 +39,23 @@ def traffic(per_day=100, seed=0, spikes=None, days=range(30)) -> pl.DataFrame:
                     "tier": "pro" if rng.random() < 0.1 else None,
                 }
             )
-    return keyed(pl.DataFrame(rows), seed)
+    return keyed(pl.DataFrame(rows))
 
 
-def keyed(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
-    keys = [draw_key(seed, *unit) for unit in frame.select("source", "session_id").iter_rows()]
-    return frame.with_columns(draw_key=pl.Series(keys, dtype=pl.UInt64))
+def keyed(frame: pl.DataFrame) -> pl.DataFrame:
+    keys = [session_key(*unit) for unit in frame.select("source", "session_id").iter_rows()]
+    return frame.with_columns(session_key=pl.Series(keys, dtype=pl.UInt64))
 
 
-def draw(frame, target=400, start=START, end=END, **options):
-    return draw_sample(frame, target=target, window_start=start, window_end=end, **options)
+def draw(frame, target=400, start=START, end=END, seed=0, **options):
+    return draw_sample(
+        frame, target=target, seed=seed, window_start=start, window_end=end, **options
+    )
 
 
 def share_of_topic_1(frame, drawn, weight) -> float:
     turns = pl.col("n_turns") * pl.col(weight)
-    joined = drawn.sessions.join(frame.select("session_id", "topic"), on="session_id")
+    joined = drawn.sessions.join(frame.select("session_key", "topic"), on="session_key")
     return joined.select((turns * pl.col("topic")).sum()).item()
 
 
@@ -67,7 +70,7 @@ def test_weights_sum_to_1_over_the_turns_of_the_sample():
 def test_the_sample_has_the_target_size_and_no_session_twice():
     drawn = draw(traffic())
     assert len(drawn.sessions) == 400
-    assert drawn.sessions.n_unique(["source", "session_id"]) == 400
+    assert drawn.sessions.n_unique("session_key") == 400
     assert drawn.n_available == 3000
 
 
@@ -80,7 +83,7 @@ def test_the_order_of_rows_does_not_matter():
 
 def test_another_seed_draws_other_sessions():
     frame = traffic(per_day=30)
-    first, second = (set(draw(keyed(frame, seed)).sessions["session_id"]) for seed in (1, 2))
+    first, second = (set(draw(frame, seed=seed).sessions["session_key"]) for seed in (1, 2))
     assert 0.2 < len(first & second) / 400 < 0.7
 
 
@@ -92,7 +95,7 @@ def test_weighted_shares_are_unbiased_over_many_draws():
     truth = frame.select((pl.col("topic") * pl.col("n_turns")).sum() / pl.col("n_turns").sum())
     estimates, unweighted = [], []
     for seed in range(120):
-        drawn = draw(keyed(frame, seed), target=300)
+        drawn = draw(frame, target=300, seed=seed)
         estimates.append(share_of_topic_1(frame, drawn, "traffic_weight"))
         plain = drawn.sessions.with_columns(plain=1 / pl.col("n_turns").sum())
         unweighted.append(share_of_topic_1(frame, replace(drawn, sessions=plain), "plain"))
@@ -123,7 +126,7 @@ def test_inclusion_probability_is_the_drawn_part_of_the_stratum():
 def test_a_spike_is_seen_and_weighs_in_steady_traffic_like_a_large_usual_day():
     frame = traffic(per_day=100, spikes={12: 20})
     frame = frame.with_columns(topic=(pl.col("started_at").dt.date() == date(2026, 10, 13)))
-    draws = [draw(keyed(frame, seed)) for seed in range(20)]
+    draws = [draw(frame, seed=seed) for seed in range(20)]
     assert draws[0].days.filter("spike")["day"].to_list() == [date(2026, 10, 13)]
     assert draws[0].days["cap"][12] == pytest.approx(130)
     traffic_share, steady_share = (
@@ -209,10 +212,10 @@ def test_no_session_and_repeated_sessions_are_refused():
         draw(pl.concat([frame, frame]))
 
 
-def test_duckdb_computes_the_same_draw_key():
-    query = "select md5_number_lower(concat_ws(chr(31), ?, ?, ?))"
-    for unit in [(7, "app", "ünï-1"), (123, "", "0"), (0, "a b", "x" * 300)]:
-        assert duckdb.execute(query, unit).fetchone() == (draw_key(*unit),)
+def test_duckdb_computes_the_same_session_key():
+    query = "select md5_number_lower(concat_ws(chr(31), ?, ?))"
+    for unit in [("app", "ünï-1"), ("", "0"), ("a b", "x" * 300)]:
+        assert duckdb.execute(query, unit).fetchone() == (session_key(*unit),)
 
 
 @settings(deadline=None)

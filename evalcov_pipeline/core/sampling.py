@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from hashlib import md5
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -14,7 +14,6 @@ import polars as pl
 
 from evalcov_pipeline.core.shares import FloatArray, IntArray, kish
 
-_UNIT = ["source", "session_id"]
 _MAD_TO_DEVIATION = 1.4826
 _SPIKE_DEVIATIONS = 3.0
 _MIN_DAYS_FOR_A_MEDIAN = 3
@@ -25,9 +24,9 @@ class SampleDraw:
     """Drawn sessions with their weights, and the days that they stand for.
 
     Attributes:
-        sessions: one row per drawn session: source, session_id, stratum, n_turns,
-            inclusion_probability, traffic_weight, steady_weight. Both weights are per turn row:
-            each sums to 1 over all turns of all drawn sessions.
+        sessions: one row per drawn session: session_key, stratum, n_turns, inclusion_probability,
+            traffic_weight, steady_weight. Both weights are per turn row: each sums to 1 over all
+            turns of all drawn sessions.
         days: one row per day with traffic: day, weekday (1 = Monday), volume, cap (None where the
             window holds too few like days), steady_volume (sessions), spike.
         n_available: sessions in the window.
@@ -42,27 +41,11 @@ class SampleDraw:
     notes: tuple[str, ...]
 
 
-def draw_key(seed: int, source: str, session_id: str) -> int:
-    """The number by which sessions are ordered for the draw: uniform, the same in any engine.
-
-    In DuckDB: `md5_number_lower(concat_ws(chr(31), seed, source, session_id))`.
-
-    Args:
-        seed: seed of the draw.
-        source: where the session was recorded.
-        session_id: its id within the source.
-
-    Returns:
-        Unsigned 64-bit number.
-    """
-    text = "\x1f".join((str(seed), source, session_id))
-    return int.from_bytes(hashlib.md5(text.encode(), usedforsecurity=False).digest()[8:], "little")
-
-
 def draw_sample(
     sessions: pl.DataFrame,
     *,
     target: int,
+    seed: int,
     window_start: datetime,
     window_end: datetime,
     dayparts: Sequence[int] = (0, 6, 12, 18),
@@ -74,12 +57,14 @@ def draw_sample(
     A stratum is the local day x daypart x segments of a session's first turn. Strata get sessions
     in proportion to steady volume, at least 2 (as many as they hold, if fewer), never more than
     they hold. Where these floors alone exceed the target, the floors are drawn. Within a stratum
-    the sessions with the lowest `draw_key` are drawn.
+    the sessions whose keys are nearest to the seed's (smallest exclusive or) are drawn: keys are
+    uniform, so every session has the same chance, and another seed draws others.
 
     Args:
-        sessions: one row per session: source, session_id, started_at (UTC without zone), n_turns,
-            draw_key (UInt64, see `draw_key`), and one text column per segment.
+        sessions: one row per session: session_key (UInt64, see `core.turns.session_key`),
+            started_at (UTC without zone), n_turns, and one text column per segment.
         target: sessions to draw.
+        seed: seed of the draw.
         window_start: first instant of the window, UTC without zone.
         window_end: its exclusive end.
         dayparts: local hours at which dayparts begin, ascending from 0.
@@ -97,8 +82,8 @@ def draw_sample(
     frame = sessions.filter(pl.col("started_at").is_between(window_start, window_end, "left"))
     if frame.is_empty():
         raise ValueError(f"no session between {window_start} and {window_end}")
-    if frame["draw_key"].n_unique() < len(frame) and frame.select(_UNIT).is_duplicated().any():
-        raise ValueError("a session occurs twice; pass one row per source and session_id")
+    if frame["session_key"].n_unique() < len(frame):
+        raise ValueError("a session occurs twice; pass one row per session_key")
 
     stratum = ["day", "daypart", *segments]
     frame = _with_strata(frame, dayparts, timezone, segments)
@@ -120,19 +105,24 @@ def draw_sample(
         inclusion_probability=pl.Series(drawn / available),
         steady_factor=pl.Series(steady / drawn),
     )
-    rank = pl.col("draw_key").rank("min").over(stratum)
+    distance = pl.col("session_key") ^ _seed_key(seed)
     taken = (
-        frame.with_columns(rank=rank)
+        frame.with_columns(rank=distance.rank("ordinal").over(stratum))
+        .filter(pl.col("rank") <= drawn.max())
         .join(strata, on=stratum)
         .filter(pl.col("rank") <= pl.col("n_drawn"))
-        .sort("stratum", "draw_key", *_UNIT)
-        .filter(pl.int_range(pl.len()).over("stratum") < pl.col("n_drawn"))
+        .sort("stratum", "rank")
         .with_columns(
             traffic_weight=_per_turn(1 / pl.col("inclusion_probability")),
             steady_weight=_per_turn(pl.col("steady_factor")),
         )
         .select(
-            *_UNIT, "stratum", "n_turns", "inclusion_probability", "traffic_weight", "steady_weight"
+            "session_key",
+            "stratum",
+            "n_turns",
+            "inclusion_probability",
+            "traffic_weight",
+            "steady_weight",
         )
     )
     return SampleDraw(
@@ -205,6 +195,11 @@ def allocate(shares: FloatArray, available: IntArray, target: int) -> IntArray:
     missing = total - int(counts.sum())
     counts[np.argsort(counts - exact, kind="stable")[:missing]] += 1
     return counts
+
+
+def _seed_key(seed: int) -> pl.Expr:
+    key = md5(str(seed).encode(), usedforsecurity=False).digest()[8:]
+    return pl.lit(int.from_bytes(key, "little"), pl.UInt64)
 
 
 def _with_strata(

@@ -72,6 +72,8 @@ def span_columns(kind: str, name: str, own: Attributes, resource: Attributes) ->
     }
     columns["segment"] = _segment(metadata | {key: own[name] for key, name in places.segments})
     columns["feedback"] = [_annotation(own, fields) for fields in places.annotations]
+    if columns.get("user_id") is None:
+        columns["user_id"] = _string(metadata.get("user_id"))
     if columns.get("outcome") not in _OUTCOMES:
         outcome = metadata.get("outcome")
         columns["outcome"] = outcome if outcome in _OUTCOMES else None

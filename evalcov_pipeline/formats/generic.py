@@ -40,6 +40,7 @@ _FIELDS: dict[str, fields.Parser] = {
     "trace_id": fields.name,
     "span_id": fields.name,
     "session_id": fields.name,
+    "user_id": fields.name,
     "started_at": fields.instant,
     "ended_at": fields.instant,
     "query_text": fields.text,

@@ -22,6 +22,10 @@ _TEXTS: Mapping[str, Names] = {
         "session.id", "gen_ai.conversation.id", "langfuse.session.id",
         "traceloop.association.properties.session_id", "session_id", "conversation_id", "thread_id",
     ),
+    "user_id": (
+        "user.id", "enduser.id", "langfuse.user.id", "traceloop.association.properties.user_id",
+        "user_id", "metadata.user_id",
+    ),
     "model": (
         "llm.response.model_name", "gen_ai.response.model", "llm.model_name",
         "llm.request.model_name", "gen_ai.request.model",

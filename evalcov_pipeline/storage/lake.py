@@ -358,29 +358,28 @@ def _naming_damage(lake: Path) -> Iterator[None]:
         yield
     except (pl.exceptions.PolarsError, duckdb.Error, OSError) as error:
         for file in sorted((lake / "traces").glob("date=*/*.parquet")):
-            if not _is_readable(file):
+            if not _is_readable(file, TURNS):
                 _mark_pending(lake, {_day(file.parent.name)})
                 raise BadInput(
-                    what="a day of the lake is damaged",
+                    what="a day of the lake is damaged, or was written by another version",
                     where=str(file),
                     what_to_do="start `evalcov run` again: the day is compacted anew",
                 ) from error
         for file in sorted((lake / "staging").glob("*/*.parquet")):
-            if not _is_readable(file):
+            if not _is_readable(file, SPANS):
                 raise BadInput(
-                    what="a staged file is damaged",
+                    what="a staged file is damaged, or was written by another version",
                     where=str(file),
                     what_to_do=f"delete it, then import {_original(lake, file.stem)} again",
                 ) from error
         raise
 
 
-def _is_readable(file: Path) -> bool:
+def _is_readable(file: Path, schema: pl.Schema) -> bool:
     try:
-        pl.read_parquet(file)
+        return pl.read_parquet(file).schema == schema
     except (pl.exceptions.PolarsError, OSError):
         return False
-    return True
 
 
 def _original(lake: Path, file_id: str) -> str:

@@ -48,6 +48,7 @@ def sample_week(
         draw = draw_sample(
             sessions,
             target=settings.sampling.sessions,
+            seed=settings.sampling.seed,
             window_start=start,
             window_end=as_of,
             dayparts=settings.sampling.dayparts,
@@ -100,24 +101,23 @@ def _sessions(
     )
     return frame(
         lake,
-        "SELECT source, session_id, min(started_at) AS started_at, count(*) AS n_turns,"
-        " md5_number_lower(concat_ws(chr(31), $3::BIGINT, source, session_id)) AS draw_key"
+        "SELECT session_key, min(started_at) AS started_at, count(*) AS n_turns"
         f"{segments} FROM turns WHERE date BETWEEN $1::DATE AND $2::DATE"
-        " AND started_at >= $1 AND started_at < $2 GROUP BY source, session_id",
-        [start, end, settings.sampling.seed],
+        " AND started_at >= $1 AND started_at < $2 GROUP BY session_key",
+        [start, end],
     )
 
 
 def _turns(lake: Path, drawn: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:
     """Turns of the drawn sessions inside the window, with the place of each in its session."""
     session = ["source", "session_id"]
-    read = pl.col("session_id").is_in(drawn["session_id"].unique().implode())
     return (
         scan_turns(lake)
-        .filter(read)
-        .select(*session, *_TURN_COLUMNS)
+        .filter(pl.col("session_key").is_in(drawn["session_key"].implode()))
+        .select("session_key", *session, *_TURN_COLUMNS)
         .collect(engine="streaming")
-        .join(drawn.drop("n_turns"), on=session)
+        .join(drawn.drop("n_turns"), on="session_key")
+        .drop("session_key")
         .sort(*session, "started_at", "trace_id", "span_id")
         .with_columns(
             turn_index=pl.int_range(pl.len()).over(session),
