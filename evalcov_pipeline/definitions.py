@@ -8,6 +8,7 @@ from __future__ import annotations
 import dagster as dg
 
 from evalcov_pipeline.defs import (
+    annotation,
     automation,
     coverage,
     embedding,
@@ -36,6 +37,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             taxonomy.taxonomy,
             taxonomy.assignment,
             coverage.coverage,
+            *annotation.recorded,
             refresh.refresh_plans,
             publish.published,
             report.coverage_report,

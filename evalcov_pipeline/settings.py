@@ -13,7 +13,7 @@ from datetime import date
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -144,9 +144,44 @@ class EvalSettings(Section):
 
 
 class RefreshSettings(Section):
-    """How many cases a refresh asks for."""
+    """Which production queries a refresh asks people about, and who is asked.
+
+    Keys of `floors` and `routes` name what they are about: `cluster:<cluster_key>`,
+    `segment:<name>=<value>` or `category:<name>`.
+    """
 
     budget: int = Field(50, ge=1)
+    """Cases asked for where neither `--budget` nor `--target` says."""
+    random_share: Share = Field(0.2, ge=0, le=1)
+    """Share of the cases drawn at random with known probabilities."""
+    keep_rate: Share = Field(0.8, gt=0, le=1)
+    """Share of candidates that people are expected to keep, before any plan has shown it."""
+    floors: dict[str, int] = {}
+    """Least cases per plan of a cluster, segment or category."""
+    per_session: int = Field(1, ge=1)
+    """Most candidates of one session in a plan."""
+    per_user: int = Field(3, ge=1)
+    """Most candidates of one user in a plan, where users are known."""
+    context: Literal["session", "query"] = "session"
+    """A later turn becomes a case with the turns before it, or alone."""
+    routes: dict[str, str] = {}
+    """Name of the queue that a cluster, segment or category goes to; the others go to `default`."""
+    raters: int = Field(1, ge=1, le=2)
+    """Independent labels that decide; of two that differ a third person adjudicates."""
+    seed: int = 7
+
+    @field_validator("floors", "routes")
+    @classmethod
+    def _known_kinds(cls, named: dict[str, Any]) -> dict[str, Any]:
+        for key, value in named.items():
+            kind, _, name = key.partition(":")
+            if kind not in ("cluster", "segment", "category") or not name:
+                raise ValueError(f"{key!r} is not cluster:KEY, segment:NAME=VALUE or category:NAME")
+            if kind == "segment" and "=" not in name:
+                raise ValueError(f"{key!r} is not segment:NAME=VALUE")
+            if (isinstance(value, int) and value < 0) or value == "":
+                raise ValueError(f"{key!r} has no use for {value!r}")
+        return named
 
 
 class RedactionSettings(Section):

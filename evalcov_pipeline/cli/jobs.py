@@ -142,6 +142,12 @@ def run_job(
     return result
 
 
+def announce(settings: Settings, asset: str, metadata: dict[str, Any]) -> None:
+    """Record that an asset which no job makes has new rows, so that the UI and sensors see it."""
+    with instance(settings) as on:
+        on.report_runless_asset_event(dg.AssetMaterialization(asset, metadata=metadata))
+
+
 def bring_traces_up_to_date(settings: Settings, on: dg.DagsterInstance) -> int:
     """Compact every day whose imported files changed; how many days that were."""
     first, last = settings.first_partition, now().date()

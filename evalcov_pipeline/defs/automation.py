@@ -43,7 +43,9 @@ monthly_taxonomy = dg.define_asset_job(
 )
 refresh = dg.define_asset_job(
     "refresh",
-    selection=dg.AssetSelection.assets("refresh_plans", "published"),
+    selection=dg.AssetSelection.assets(
+        "refresh_plans", "refresh_candidates", "annotation_queue", "published"
+    ),
     executor_def=dg.in_process_executor,
     description="Plan which clusters need new eval cases, and how many.",
 )

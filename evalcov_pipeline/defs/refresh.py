@@ -11,7 +11,11 @@ from evalcov_pipeline.defs.specs import row_count, table_spec
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.refresh import record_plan
 
-_SPEC = table_spec("refresh_plans", group="refresh", deps=["coverage_scores", "cluster_coverage"])
+_SCORE = ["coverage_scores", "cluster_coverage", "text_coverage", "eval_coverage"]
+_SPECS = [
+    table_spec(table, group="refresh", deps=_SCORE)
+    for table in ("refresh_plans", "refresh_candidates", "annotation_queue")
+]
 
 
 class RefreshRequest(dg.Config):
@@ -25,10 +29,10 @@ class RefreshRequest(dg.Config):
     """Number of cases; `refresh.budget` of the settings by default."""
 
 
-@dg.multi_asset(name="refresh_plans", specs=[_SPEC], pool="warehouse")
+@dg.multi_asset(name="refresh_plans", specs=_SPECS, pool="warehouse")
 def refresh_plans(
     config: RefreshRequest, warehouse: WarehouseResource, settings: dg.ResourceParam[Settings]
-) -> dg.MaterializeResult:
+):
     """Record how many cases are wanted for which clusters, and why."""
     with warehouse.writer() as con:
         plan = record_plan(
@@ -39,7 +43,9 @@ def refresh_plans(
             as_of=datetime.fromisoformat(config.as_of) if config.as_of else None,
         )
     targets = orjson.loads(plan["targets"])
-    return dg.MaterializeResult(
+    for table in ("refresh_candidates", "annotation_queue"):
+        yield dg.MaterializeResult(asset_key=table)
+    yield dg.MaterializeResult(
         asset_key="refresh_plans",
         metadata={
             **row_count(1),

@@ -28,6 +28,8 @@ _VERSIONS: Columns = {
     "status": pl.String,
     "regression": pl.Boolean,
     "designed": pl.Boolean,
+    "plan_id": pl.String,
+    "raters": pl.List(pl.String),
     "created_at": pl.Datetime("us"),
     "effective_at": pl.Datetime("us"),
     "imported_at": pl.Datetime("us"),
@@ -107,7 +109,8 @@ def _versions(
         imported = before["imported_at"] if before else event["at"]
         created = _instant(case.get("created_at"))
         came_first = imported == first_import and oldest_traffic is not None
-        effective = created or (oldest_traffic if came_first else imported)
+        counts_from = _instant(case.get("effective_at")) or created
+        effective = counts_from or (oldest_traffic if came_first else imported)
         messages = case["input"] if isinstance(case["input"], list) else None
         asked = (
             [message.get("content") or "" for message in messages if message.get("role") == "user"]
@@ -128,6 +131,8 @@ def _versions(
             "status": "retired" if event["event"] == "retired" else "active",
             "regression": bool(case.get("regression")),
             "designed": bool(case.get("designed")),
+            "plan_id": case.get("plan_id"),
+            "raters": case.get("raters"),
             "created_at": created,
             "effective_at": effective,
             "imported_at": imported,

@@ -25,8 +25,10 @@ CREATE TABLE IF NOT EXISTS eval_cases (
   status VARCHAR NOT NULL, -- active or retired
   regression BOOLEAN NOT NULL, -- guards a known failure: may never leave the suite
   designed BOOLEAN NOT NULL, -- placed by a refresh plan, so fixed by design in the statistics
+  plan_id VARCHAR, -- refresh plan that it came from; NULL for other cases
+  raters VARCHAR[], -- whose labels decided it; NULL for other cases
   created_at TIMESTAMP, -- as stated by the suite; NULL where it was not
-  effective_at TIMESTAMP NOT NULL, -- from when the case counts: created_at, else the oldest traffic for the first import, else its import
+  effective_at TIMESTAMP NOT NULL, -- from when the case counts: created_at, else the oldest traffic for the first import, else its import; a case of a plan from its label, or from the end of the last week with traffic if that is earlier
   imported_at TIMESTAMP NOT NULL -- first event
 );
 
@@ -45,8 +47,10 @@ CREATE TABLE IF NOT EXISTS eval_case_versions (
   status VARCHAR NOT NULL, -- active or retired
   regression BOOLEAN NOT NULL, -- guards a known failure: may never leave the suite
   designed BOOLEAN NOT NULL, -- placed by a refresh plan, so fixed by design in the statistics
+  plan_id VARCHAR, -- refresh plan that it came from; NULL for other cases
+  raters VARCHAR[], -- whose labels decided it; NULL for other cases
   created_at TIMESTAMP, -- as stated by the suite; NULL where it was not
-  effective_at TIMESTAMP NOT NULL, -- from when the case counts: created_at, else the oldest traffic for the first import, else its import
+  effective_at TIMESTAMP NOT NULL, -- from when the case counts: created_at, else the oldest traffic for the first import, else its import; a case of a plan from its label, or from the end of the last week with traffic if that is earlier
   imported_at TIMESTAMP NOT NULL, -- first event
   valid_from TIMESTAMP NOT NULL, -- from when this version counted, UTC
   valid_to TIMESTAMP, -- until when, exclusive; NULL while it does

@@ -1,0 +1,242 @@
+"""The annotation queue: tasks, what people say about them, and what that comes to.
+
+Labels are kept as they came (`annotation_events`); `annotations` is what each rater says now, and a
+task's status follows from it by `core.annotation.resolve`. So labels can come twice, late or in any
+order, by any way, and give the same state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from evalcov_pipeline.core.annotation import Label, Outcome, resolve
+from evalcov_pipeline.storage.warehouse import Columns, frame, insert, one_row
+
+WAITING = ("open", "labelled", "adjudicate")
+"""Statuses of tasks that people still have to decide."""
+SUGGESTED = "suggestion"
+"""`via` and rater of labels that no person gave."""
+_CONTENT = ("keep", "passed", "expected", "category", "note")
+_EVENTS: Columns = {
+    "event_id": pl.Int64,
+    "task_id": pl.String,
+    "rater": pl.String,
+    "withdrawn": pl.Boolean,
+    "keep": pl.Boolean,
+    "passed": pl.Boolean,
+    "expected": pl.String,
+    "category": pl.String,
+    "note": pl.String,
+    "at": pl.Datetime("us"),
+    "recorded_at": pl.Datetime("us"),
+    "via": pl.String,
+}
+
+
+@dataclass(frozen=True)
+class LabelReport:
+    """What recording labels did, by number of rows.
+
+    Attributes:
+        new: first labels of a rater on a task.
+        changed: labels that replaced an earlier one of the same rater.
+        unchanged: labels that were known already.
+        outdated: labels older than what the same rater said since; kept in the history only.
+        unknown: (row, task_id) of labels on tasks that do not exist; not recorded.
+    """
+
+    new: int
+    changed: int
+    unchanged: int
+    outdated: int
+    unknown: tuple[tuple[int, str], ...]
+
+
+def enqueue(con: duckdb.DuckDBPyConnection, tasks: pl.DataFrame) -> int:
+    """Queue tasks (rows of `annotation_queue`); those that are there already stay as they are.
+
+    Returns:
+        How many are new.
+    """
+    known = set(frame(con, "SELECT task_id FROM annotation_queue")["task_id"])
+    return insert(con, "annotation_queue", tasks.filter(~pl.col("task_id").is_in(known)))
+
+
+def supersede(con: duckdb.DuckDBPyConnection, plan_ids: Collection[str], at: datetime) -> int:
+    """Close the undecided tasks of plans that a newer plan takes the place of."""
+    condition = "list_contains($1, plan_id) AND list_contains($2, status)"
+    parameters = [list(plan_ids), list(WAITING)]
+    count = con.execute(
+        f"SELECT count(*) FROM annotation_queue WHERE {condition}", parameters
+    ).fetchall()[0][0]
+    con.execute(
+        f"UPDATE annotation_queue SET status = 'superseded', resolved_at = $3 WHERE {condition}",
+        [*parameters, at],
+    )
+    _copy_status_to_candidates(con)
+    return int(count)
+
+
+def record_labels(
+    con: duckdb.DuckDBPyConnection,
+    labels: Sequence[Mapping[str, Any]],
+    *,
+    via: str,
+    recorded_at: datetime,
+    redact_all: Callable[[Sequence[str]], list[str]],
+) -> LabelReport:
+    """Record labels and bring the tasks that they are about up to date.
+
+    Args:
+        con: a writing connection.
+        labels: task_id, rater, keep, passed, expected, category, note and `at` (naive UTC; None
+            for the time of recording). Each is a rater's newest word on a task, unless an
+            older `at` says otherwise. A label with `withdrawn` true takes the rater's word back.
+        via: how they came.
+        recorded_at: instant of the recording, naive UTC.
+        redact_all: takes personal data out of `expected` and `note`.
+    """
+    known = set(frame(con, "SELECT task_id FROM annotation_queue")["task_id"])
+    current = {
+        (row["task_id"], row["rater"]): row
+        for row in frame(con, "SELECT * FROM annotations").iter_rows(named=True)
+    }
+    event_id = int(
+        con.execute("SELECT coalesce(max(event_id), 0) FROM annotation_events").fetchall()[0][0]
+    )
+    counts = {"new": 0, "changed": 0, "unchanged": 0, "outdated": 0}
+    unknown: list[tuple[int, str]] = []
+    events: list[dict[str, Any]] = []
+    seen = _known_events(con)
+    for number, label in enumerate(labels):
+        if label["task_id"] not in known:
+            unknown.append((number, label["task_id"]))
+            continue
+        event = {name: label.get(name) for name in _EVENTS}
+        event["at"] = label.get("at") or recorded_at
+        event["withdrawn"] = bool(label.get("withdrawn"))
+        for name in ("expected", "note"):
+            if (text := label.get(name)) is not None:
+                event[name] = redact_all([text])[0]
+        key = (event["task_id"], event["rater"])
+        before = current.get(key)
+        same = before is not None and all(before[name] == event[name] for name in _CONTENT)
+        content = (*key, event["withdrawn"], *(event[name] for name in _CONTENT))
+        if (same and not event["withdrawn"]) or (*content, event["at"]) in seen:
+            counts["unchanged"] += 1
+            continue
+        outdated = before is not None and event["at"] < before["at"]
+        counts["outdated" if outdated else "changed" if before else "new"] += 1
+        event_id += 1
+        event |= {"event_id": event_id, "recorded_at": recorded_at, "via": via}
+        events.append(event)
+        seen.add((*content, event["at"]))
+        if not outdated:
+            current[key] = event
+    insert(con, "annotation_events", pl.DataFrame(events, schema=_EVENTS))
+    derive_queue(con, {event["task_id"] for event in events})
+    return LabelReport(**counts, unknown=tuple(unknown))
+
+
+def derive_queue(con: duckdb.DuckDBPyConnection, task_ids: Iterable[str]) -> None:
+    """Derive `annotations` and the status of tasks from the events; superseded ones stay closed."""
+    touched = sorted(task_ids)
+    con.execute("DELETE FROM annotations WHERE list_contains($1, task_id)", [touched])
+    con.execute(
+        """
+        INSERT INTO annotations BY NAME
+        SELECT task_id, rater, e.keep, e.passed, e.expected, e.category, e.note, first_at, e."at",
+               e.via
+        FROM (SELECT task_id, rater, arg_max(x, ("at", event_id)) AS e, min("at") AS first_at
+              FROM annotation_events x WHERE list_contains($1, task_id) GROUP BY task_id, rater)
+        WHERE NOT e.withdrawn
+        """,
+        [touched],
+    )
+    tasks = frame(
+        con,
+        "SELECT task_id, raters_wanted FROM annotation_queue"
+        " WHERE list_contains($1, task_id) AND status != 'superseded'",
+        [touched],
+    )
+    for task_id, raters_wanted in tasks.iter_rows():
+        outcome = outcome_of(con, task_id, raters_wanted)
+        con.execute(
+            "UPDATE annotation_queue SET status = ?, resolved_at = ? WHERE task_id = ?",
+            [outcome.status, outcome.decided_at, task_id],
+        )
+    _copy_status_to_candidates(con)
+
+
+def outcome_of(con: duckdb.DuckDBPyConnection, task_id: str, raters_wanted: int) -> Outcome:
+    """What the labels on a task come to."""
+    rows = frame(
+        con,
+        'SELECT rater, keep, passed, expected, category, note, first_at, "at" FROM annotations'
+        " WHERE task_id = ?",
+        [task_id],
+    )
+    return resolve([Label(**row) for row in rows.to_dicts()], raters_wanted)
+
+
+def progress(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """Tasks by route and status, and the age of the oldest that waits.
+
+    Returns:
+        route, status, tasks, oldest (created_at): one row each.
+    """
+    return frame(
+        con,
+        "SELECT route, status, count(*) AS tasks, min(created_at) AS oldest FROM annotation_queue"
+        " GROUP BY route, status ORDER BY route, status",
+    )
+
+
+def task(con: duckdb.DuckDBPyConnection, task_id: str) -> Mapping[str, Any] | None:
+    """A task by its id, or None."""
+    return one_row(con, "SELECT * FROM annotation_queue WHERE task_id = ?", [task_id])
+
+
+def tasks_for(
+    con: duckdb.DuckDBPyConnection, rater: str | None = None, route: str | None = None
+) -> pl.DataFrame:
+    """Tasks that wait for a label, the most urgent first.
+
+    Args:
+        con: a connection.
+        rater: leave out what this rater has labelled already.
+        route: only this queue.
+
+    Returns:
+        Rows of `annotation_queue`: disagreements first, then by priority, then the oldest.
+    """
+    return frame(
+        con,
+        """
+        SELECT * FROM annotation_queue q
+        WHERE status IN ('open', 'labelled', 'adjudicate') AND ($2 IS NULL OR route = $2)
+          AND NOT EXISTS (SELECT 1 FROM annotations a
+                          WHERE a.task_id = q.task_id AND a.rater = $1)
+        ORDER BY status != 'adjudicate', priority DESC, created_at, task_id
+        """,
+        [rater, route],
+    )
+
+
+def _known_events(con: duckdb.DuckDBPyConnection) -> set[tuple[Any, ...]]:
+    """Content and time of every label that ever came."""
+    columns = ("task_id", "rater", "withdrawn", *_CONTENT, '"at"')
+    return set(con.execute(f"SELECT {', '.join(columns)} FROM annotation_events").fetchall())
+
+
+def _copy_status_to_candidates(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(
+        "UPDATE refresh_candidates SET status = q.status FROM annotation_queue q"
+        " WHERE q.task_id = refresh_candidates.task_id AND refresh_candidates.status != q.status"
+    )

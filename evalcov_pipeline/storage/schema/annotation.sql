@@ -1,0 +1,59 @@
+-- Queries that people are asked about, one row per task. Everything in it is redacted.
+CREATE TABLE IF NOT EXISTS annotation_queue (
+  task_id VARCHAR NOT NULL PRIMARY KEY, -- the same query of the same plan or batch has the same id
+  plan_id VARCHAR, -- refresh plan that asks
+  batch_id VARCHAR, -- batch that asks, where it is no plan
+  purpose VARCHAR NOT NULL, -- new_case, or calibration: labels that a judge is held against, never pre-filled
+  text VARCHAR NOT NULL, -- the query
+  text_hash VARCHAR NOT NULL, -- see texts
+  context VARCHAR, -- what was said before it in its session: JSON list of {role, content}; NULL for a first turn
+  answer VARCHAR, -- what production answered; NULL where it was not captured
+  cluster_id INTEGER, -- cluster of the query; -1 = novel
+  cluster_key VARCHAR, -- stable name of the cluster
+  cluster_label VARCHAR, -- its short description
+  category VARCHAR, -- category of most cases of the cluster, as a hint; NULL where there is none
+  reason VARCHAR NOT NULL, -- why it is asked about
+  source VARCHAR, -- system that the query came from
+  trace_id VARCHAR, -- its trace
+  turn_index BIGINT, -- its place in its session
+  designed BOOLEAN NOT NULL, -- picked on purpose, so that the case is fixed by design in the statistics
+  status VARCHAR NOT NULL, -- open, labelled (more labels are wanted), adjudicate, kept, rejected or superseded
+  route VARCHAR NOT NULL, -- queue of the people who label it
+  priority DOUBLE NOT NULL, -- higher is asked first
+  raters_wanted BIGINT NOT NULL, -- independent labels that decide
+  suggestion VARCHAR, -- suggested label: JSON of {keep, passed, expected, category, by, confidence, neighbours}; NULL where there is none
+  case_id VARCHAR, -- eval case that came of it; NULL before it is merged
+  created_at TIMESTAMP NOT NULL, -- when it was queued, UTC; its age counts from here
+  resolved_at TIMESTAMP -- when people had decided; NULL before
+);
+
+-- What people say now about a task, one row per task and rater.
+CREATE TABLE IF NOT EXISTS annotations (
+  task_id VARCHAR NOT NULL, -- task
+  rater VARCHAR NOT NULL, -- who labelled
+  keep BOOLEAN NOT NULL, -- worth an eval case
+  passed BOOLEAN, -- the answer of production was good; NULL where it was not judged
+  expected VARCHAR, -- expected answer, redacted
+  category VARCHAR, -- the team's own grouping
+  note VARCHAR, -- remark, redacted
+  first_at TIMESTAMP NOT NULL, -- first label of this rater on this task, UTC
+  "at" TIMESTAMP NOT NULL, -- this label, UTC
+  via VARCHAR NOT NULL, -- how it came: review, labelstudio, jsonl, csv, parquet or suggestion
+  PRIMARY KEY (task_id, rater)
+);
+
+-- Every label as it came, changes and withdrawals included: append-only. annotations is derived from it.
+CREATE TABLE IF NOT EXISTS annotation_events (
+  event_id BIGINT NOT NULL PRIMARY KEY, -- order of arrival, from 1
+  task_id VARCHAR NOT NULL, -- task
+  rater VARCHAR NOT NULL, -- who labelled
+  withdrawn BOOLEAN NOT NULL, -- the rater took the label back
+  keep BOOLEAN, -- worth an eval case; NULL where withdrawn
+  passed BOOLEAN, -- the answer of production was good
+  expected VARCHAR, -- expected answer, redacted
+  category VARCHAR, -- the team's own grouping
+  note VARCHAR, -- remark, redacted
+  "at" TIMESTAMP NOT NULL, -- when it was labelled, UTC
+  recorded_at TIMESTAMP NOT NULL, -- when it arrived, UTC
+  via VARCHAR NOT NULL -- how it came
+);
