@@ -23,6 +23,7 @@ CREATE TABLE IF NOT EXISTS annotation_queue (
   raters_wanted BIGINT NOT NULL, -- independent labels that decide
   suggestion VARCHAR, -- suggested label: JSON of {keep, passed, expected, category, by, confidence, neighbours}; NULL where there is none
   case_id VARCHAR, -- eval case that came of it; NULL before it is merged
+  merged_at TIMESTAMP, -- decision (resolved_at) that the case in the suite follows; NULL where none does
   created_at TIMESTAMP NOT NULL, -- when it was queued, UTC; its age counts from here
   resolved_at TIMESTAMP -- when people had decided; NULL before
 );

@@ -1,0 +1,136 @@
+"""Decided tasks become eval cases: what people kept enters the ledger with where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from typing import Any
+
+import duckdb
+import orjson
+
+from evalcov_pipeline.core.annotation import Outcome
+from evalcov_pipeline.settings import Settings
+from evalcov_pipeline.storage.annotation import WAITING, outcome_of
+from evalcov_pipeline.storage.lake import traffic_span
+from evalcov_pipeline.storage.ledger import record_cases
+from evalcov_pipeline.storage.warehouse import frame
+
+ACTOR = "evalcov merge"
+
+
+@dataclass(frozen=True)
+class MergeReport:
+    """What merging did.
+
+    Attributes:
+        added: cases that are new in the suite.
+        changed: cases whose label changed since they were merged.
+        retired: cases whose task is no longer kept.
+        waiting: tasks that still wait for people.
+    """
+
+    added: int
+    changed: int
+    retired: int
+    waiting: int
+
+
+def merge_decided(con: duckdb.DuckDBPyConnection, settings: Settings, at: datetime) -> MergeReport:
+    """Bring the ledger up to date with what people decided.
+
+    A kept task becomes a case of origin `production`; it counts from its label, or from the end of
+    the last week with traffic if that is earlier, so that a historical export can be scored with
+    it. A label that changed makes a new version; a case whose task is no longer kept is retired. A
+    decision is merged once, so later edits of a case by its owners stay.
+
+    Args:
+        con: a writing connection; the derived tables are the caller's, see `derive_evals`.
+        settings: where the lake is.
+        at: instant of the merge, naive UTC.
+    """
+    decided = frame(
+        con,
+        """
+        SELECT * FROM annotation_queue
+        WHERE CASE WHEN status = 'kept' THEN resolved_at IS DISTINCT FROM merged_at
+                   ELSE merged_at IS NOT NULL END
+        ORDER BY task_id
+        """,
+    ).to_dicts()
+    latest = _end_of_traffic(settings)
+    counts = {"added": 0, "changed": 0, "retired": 0}
+    cases = []
+    for task in decided:
+        kept = task["status"] == "kept"
+        outcome = outcome_of(con, task["task_id"], task["raters_wanted"])
+        cases.append(_case(task, outcome, latest) if kept else _retired(con, task["case_id"]))
+        first = task["case_id"] is None
+        counts["retired" if not kept else "added" if first else "changed"] += 1
+    record_cases(con, cases, at=at, actor=ACTOR)
+    for task, case in zip(decided, cases, strict=True):
+        con.execute(
+            "UPDATE annotation_queue SET case_id = ?,"
+            " merged_at = CASE WHEN status = 'kept' THEN resolved_at END WHERE task_id = ?",
+            [case["case_id"], task["task_id"]],
+        )
+    con.execute(
+        """
+        UPDATE refresh_plans SET n_kept = q.kept
+        FROM (SELECT plan_id, count(*) FILTER (status = 'kept') AS kept,
+                     count(*) FILTER (list_contains($1, status)) AS waiting
+              FROM annotation_queue GROUP BY plan_id) q
+        WHERE q.plan_id = refresh_plans.plan_id AND q.waiting = 0
+        """,
+        [list(WAITING)],
+    )
+    waiting = con.execute(
+        "SELECT count(*) FROM annotation_queue WHERE list_contains($1, status)", [list(WAITING)]
+    ).fetchall()[0][0]
+    return MergeReport(**counts, waiting=waiting)
+
+
+def _case(task: Mapping[str, Any], outcome: Outcome, latest: datetime | None) -> dict[str, Any]:
+    """The eval case that a kept task becomes."""
+    label, decided_at = outcome.label, outcome.decided_at
+    assert label is not None
+    assert decided_at is not None
+    context = orjson.loads(task["context"]) if task["context"] else []
+    query = task["text"]
+    counts_from = min(decided_at, latest) if latest else decided_at
+    return {
+        "case_id": task["case_id"] or f"prod-{task['task_id']}",
+        "input": [*context, {"role": "user", "content": query}] if context else query,
+        "expected": label.expected,
+        "category": label.category or task["category"],
+        "tags": ["refresh"],
+        "origin": "production",
+        "source_ref": f"{task['source']}:{task['trace_id']}" if task["trace_id"] else None,
+        "created_at": f"{decided_at.isoformat()}Z",
+        "effective_at": f"{counts_from.isoformat()}Z",
+        "designed": task["designed"],
+        "plan_id": task["plan_id"],
+        "task_id": task["task_id"],
+        "raters": list(outcome.raters),
+        "note": label.note,
+        "production_passed": label.passed,
+    }
+
+
+def _retired(con: duckdb.DuckDBPyConnection, case_id: str) -> dict[str, Any]:
+    """The newest version of a case, retired."""
+    (payload,) = con.execute(
+        "SELECT arg_max(payload, event_id) FROM eval_case_events WHERE case_id = ?", [case_id]
+    ).fetchall()[0]
+    return {**orjson.loads(payload), "status": "retired"}
+
+
+def _end_of_traffic(settings: Settings) -> datetime | None:
+    """Exclusive end of the week of the newest production turn."""
+    span = traffic_span(settings.lake)
+    if span is None:
+        return None
+    day = span[1].date()
+    monday = day - timedelta(days=day.weekday())
+    return datetime.combine(monday + timedelta(days=7), time())
