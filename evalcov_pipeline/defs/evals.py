@@ -3,12 +3,14 @@
 import dagster as dg
 import polars as pl
 
+from evalcov_pipeline.defs.partitions import now
 from evalcov_pipeline.defs.resources import WarehouseResource
 from evalcov_pipeline.defs.specs import checked, row_count, table_spec
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.ingest_evals import derive_evals
 from evalcov_pipeline.storage.lake import traffic_span
 from evalcov_pipeline.storage.ledger import broken_link
+from evalcov_pipeline.storage.merging import merge_decided
 from evalcov_pipeline.storage.warehouse import size
 
 recorded = [
@@ -30,7 +32,8 @@ recorded = [
 def eval_suite(warehouse: WarehouseResource, settings: dg.ResourceParam[Settings]):
     """The suite of today, derived from the ledger, and a summary of every eval run.
 
-    A ledger whose chain is broken changes neither.
+    What people decided about queued queries enters the ledger first. A ledger whose chain is broken
+    changes nothing.
     """
     with warehouse.reader() as con:
         broken = broken_link(con)
@@ -44,6 +47,7 @@ def eval_suite(warehouse: WarehouseResource, settings: dg.ResourceParam[Settings
     )
     span = traffic_span(settings.lake)
     with warehouse.writer() as con:
+        merged = merge_decided(con, settings, now())
         cases, runs = derive_evals(con, settings, span[0] if span else None)
         versions = size(con, "eval_case_versions")
     yield dg.MaterializeResult(
@@ -53,6 +57,8 @@ def eval_suite(warehouse: WarehouseResource, settings: dg.ResourceParam[Settings
             "active": cases.filter(pl.col("status") == "active").height,
             "multi_turn": cases.filter(pl.col("n_turns") > 1).height,
             "origins": dict(cases["origin"].value_counts().iter_rows()),
+            "merged": merged.added,
+            "tasks_waiting": merged.waiting,
         },
     )
     yield dg.MaterializeResult(asset_key="eval_case_versions", metadata=row_count(versions))

@@ -82,7 +82,7 @@ def _case(case: Row) -> Row:
         case["case_id"] = hashlib.sha256(content).hexdigest()[:16]
     created: datetime | None = case["created_at"]
     case["created_at"] = created and f"{created.isoformat()}Z"
-    return case | {"tags": case["tags"] or [], "origin": case["origin"] or "hand_authored"}
+    return case | {"tags": case["tags"] or []}
 
 
 def _result(result: Row) -> Row:

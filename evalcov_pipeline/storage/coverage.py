@@ -17,6 +17,7 @@ from evalcov_pipeline.core.taxonomy import locate
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage import taxonomies
 from evalcov_pipeline.storage.evals import first_tries, scored_run, suite
+from evalcov_pipeline.storage.refresh import record_after
 from evalcov_pipeline.storage.sampling import has_traffic
 from evalcov_pipeline.storage.vectors import VectorCache
 from evalcov_pipeline.storage.warehouse import Warehouse, frame, one_row, replace_slice
@@ -87,6 +88,8 @@ def write_week(warehouse: Warehouse, as_of: datetime, report: WeekReport | None)
             ("eval_coverage", report.cases if report else none),
         ):
             replace_slice(con, table, rows.with_columns(stamp) if len(rows) else rows, as_of=as_of)
+        if report:
+            record_after(con, as_of, report.headline["jsd_adjusted"])
 
 
 def _week_inputs(

@@ -21,6 +21,12 @@ from evalcov_pipeline.storage.warehouse import Columns, frame, insert
 GENESIS = "0" * 64
 """`previous_hash` of the first event."""
 
+_PROVENANCE = (
+    "origin", "source_ref", "created_at", "effective_at", "regression", "designed", "plan_id",
+    "task_id", "raters",
+)  # fmt: skip
+"""What a later version of a case takes over where it does not say otherwise."""
+
 _SCHEMA: Columns = {
     "event_id": pl.Int64,
     "case_id": pl.String,
@@ -48,6 +54,8 @@ def record_cases(
 ) -> LedgerReport:
     """Append an event for every case that is new or differs from its newest version.
 
+    Where a case came from stays with it: what a later version does not state of that is as before.
+
     Args:
         con: a writing connection.
         cases: JSON-able eval cases with `case_id`; the last of several with one id wins.
@@ -67,7 +75,11 @@ def record_cases(
     ).fetchall()[0]
     counts = {"imported": 0, "edited": 0, "retired": 0, "unchanged": 0}
     events: list[dict[str, Any]] = []
-    for case_id, case in {case["case_id"]: case for case in cases}.items():
+    for case_id, stated in {case["case_id"]: case for case in cases}.items():
+        before = orjson.loads(newest[case_id]) if case_id in newest else {}
+        known = {name: before[name] for name in _PROVENANCE if before.get(name) is not None}
+        case = {**stated, **{n: known[n] for n in known if stated.get(n) is None}}
+        case["origin"] = case.get("origin") or "hand_authored"
         payload = orjson.dumps(case, option=orjson.OPT_SORT_KEYS).decode()
         if newest.get(case_id) == payload:
             counts["unchanged"] += 1

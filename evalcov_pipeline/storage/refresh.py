@@ -89,3 +89,28 @@ def record_plan(
     plan |= {"plan_id": f"{created_at:%Y%m%dT%H%M%S}-{digest}", "created_at": created_at}
     insert(con, "refresh_plans", pl.DataFrame([plan]))
     return plan
+
+
+def record_after(
+    con: duckdb.DuckDBPyConnection, as_of: datetime, jsd_adjusted: float | None
+) -> None:
+    """Write `jsd_after` of every plan that is done and whose cases all count in this score.
+
+    The first such score is kept; scoring that week again replaces it.
+
+    Args:
+        con: a writing connection.
+        as_of: the score's instant.
+        jsd_adjusted: its headline.
+    """
+    con.execute(
+        """
+        UPDATE refresh_plans AS p SET jsd_after = $2, after_as_of = $1
+        WHERE p.n_kept IS NOT NULL AND p.as_of <= $1 AND coalesce(p.after_as_of, $1) = $1
+          AND NOT EXISTS (
+            SELECT 1 FROM annotation_queue q LEFT JOIN eval_cases c USING (case_id)
+            WHERE q.plan_id = p.plan_id AND q.status = 'kept'
+              AND (c.case_id IS NULL OR c.effective_at > $1))
+        """,
+        [as_of, jsd_adjusted],
+    )
