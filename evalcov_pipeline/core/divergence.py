@@ -83,15 +83,18 @@ def jsd_contributions(p: ArrayLike, q: ArrayLike) -> FloatArray:
     p, q = _shares(p), _shares(q)
     if p.shape != q.shape:
         raise ValueError(f"shares of different lengths: {p.shape} and {q.shape}")
-    return _contributions(p, q)
+    return contributions(p, q)
+
+
+def contributions(p: FloatArray, q: FloatArray) -> FloatArray:
+    """Each category's part of the divergence in bits; arrays that broadcast, unchecked."""
+    middle = (p + q) / 2
+    parts: FloatArray = (rel_entr(p, middle) + rel_entr(q, middle)) / (2 * np.log(2))
+    return parts
 
 
 def apportion(p: ArrayLike, n_cases: int, start: ArrayLike | None = None) -> IntArray:
     """The counts of least divergence that `n_cases` more cases can reach.
-
-    The divergence is a sum over categories, each part convex in its count. So the cases' steps down
-    get smaller within a category, and the `n_cases` largest steps of all are the best: greedy
-    apportionment, all cases at once.
 
     Args:
         p: (k,) production shares, non-negative, summing to 1.
@@ -106,15 +109,42 @@ def apportion(p: ArrayLike, n_cases: int, start: ArrayLike | None = None) -> Int
     """
     p = _shares(p)
     there = _counts(np.zeros(len(p)) if start is None else start, len(p))
-    total = int(there.sum()) + n_cases
-    if n_cases < 0 or total < 1:
+    if n_cases < 0 or int(there.sum()) + n_cases < 1:
         raise ValueError(f"cannot apportion {n_cases} cases")
+    least, most = np.zeros_like(there), np.full_like(there, n_cases)
+    return there + apportion_within(p, n_cases, there, least, most)
+
+
+def apportion_within(
+    p: FloatArray, n_cases: int, start: ArrayLike, least: IntArray, most: IntArray
+) -> IntArray:
+    """The new cases of least divergence between bounds.
+
+    The divergence is a sum over categories, each part convex in its count. So the cases' steps down
+    get smaller within a category, and the largest steps of all are the best, between bounds too:
+    greedy apportionment, all cases at once. Source: Federgruen and Groenevelt (1986).
+
+    Args:
+        p: (k,) production shares, non-negative, summing to 1.
+        n_cases: new cases, >= 0.
+        start: (k,) cases that are there or expected from elsewhere; need not be whole.
+        least: (k,) floors on the new cases, at most `most`. Where they exceed `n_cases`, those are
+            met that lower the divergence most.
+        most: (k,) caps on the new cases.
+
+    Returns:
+        (k,) new cases, `n_cases` in all, or the sum of the caps where that is lower.
+    """
+    there = np.asarray(start, dtype=float)
+    n_cases = min(n_cases, int(most.sum()))
     if n_cases == 0:
-        return there
-    levels = (there[:, None] + np.arange(n_cases + 1)) / total
-    steps = np.diff(_contributions(p[:, None], levels), axis=1)
-    best = np.argsort(steps, axis=None, kind="stable")[:n_cases]
-    return there + np.bincount(best // n_cases, minlength=len(p))
+        return np.zeros(len(p), np.int64)
+    number = np.arange(n_cases)
+    levels = (there[:, None] + np.arange(n_cases + 1)) / (there.sum() + n_cases)
+    steps = np.diff(contributions(p[:, None], levels), axis=1)
+    barred, free = number >= most[:, None], number >= least[:, None]
+    best = np.lexsort((steps.ravel(), free.ravel(), barred.ravel()))[:n_cases]
+    return np.bincount(best // n_cases, minlength=len(p)).astype(np.int64)
 
 
 def attainable_jsd(p: ArrayLike, n_cases: int, start: ArrayLike | None = None) -> float:
@@ -176,11 +206,11 @@ def score_divergence(
 
     free = counts - designed
     n_free = n - n_designed
-    observed = float(_contributions(p, counts / n).sum())
+    observed = float(contributions(p, counts / n).sum())
 
     null_suites = rng.multinomial(n_free, p, size=len(p_star))
     null_suites += apportion(p, n_designed) if n_designed else 0
-    null = _contributions(p_star, null_suites / n).sum(axis=1)
+    null = contributions(p_star, null_suites / n).sum(axis=1)
 
     least, most = (
         observed - _redrawn_error(production, designed, free, concentration, rng)
@@ -188,7 +218,7 @@ def score_divergence(
     )
     cases = (designed + n_free * _posterior_cases(p, free, len(p_star), rng)) / n
     # Production's own noise adds to a divergence: what its replicates add is taken off.
-    posterior = 2 * _contributions(p, cases).sum(axis=1) - _contributions(p_star, cases).sum(axis=1)
+    posterior = 2 * contributions(p, cases).sum(axis=1) - contributions(p_star, cases).sum(axis=1)
     adjusted = float(least.mean() + posterior.mean()) / 2
     ends = np.quantile([least, most, posterior], [0.025, 0.975], axis=1)
     return DivergenceScore(
@@ -222,8 +252,8 @@ def _redrawn_error(
     n = n_free + int(designed.sum())
     cases = (concentration * p + free) / (concentration + n_free)
     redrawn = designed + rng.multinomial(n_free, cases / cases.sum(), size=len(p_star))
-    truth = _contributions(p, (designed + n_free * cases) / n).sum()
-    error: FloatArray = _contributions(p_star, redrawn / n).sum(axis=1) - truth
+    truth = contributions(p, (designed + n_free * cases) / n).sum()
+    error: FloatArray = contributions(p_star, redrawn / n).sum(axis=1) - truth
     return error
 
 
@@ -282,12 +312,6 @@ def _concentrations(p: FloatArray, counts: IntArray) -> tuple[float, float]:
     likelihood = whole + (gammaln(prior + c) - gammaln(prior)).sum(axis=1)
     plausible = _CONCENTRATIONS[likelihood >= likelihood.max() - 0.5]
     return float(plausible[0]), float(plausible[-1])
-
-
-def _contributions(p: FloatArray, q: FloatArray) -> FloatArray:
-    middle = (p + q) / 2
-    parts: FloatArray = (rel_entr(p, middle) + rel_entr(q, middle)) / (2 * np.log(2))
-    return parts
 
 
 def _shares(values: ArrayLike) -> FloatArray:

@@ -6,24 +6,22 @@ is taken in many fine random partitions of production and averaged.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 from scipy.special import expit, logit
 
-Floats = NDArray[np.floating]
+from evalcov_pipeline.core.partitions import (
+    PARTITIONS,
+    Floats,
+    centred,
+    in_cells,
+    random_partitions,
+)
 
-PARTITIONS = 24
 CELLS = (100, 400)
 """Cells of the coarsest and of the finest partition, where there are enough texts."""
-TEXTS_PER_CELL = 8
-"""Least mean size of a cell; less production is divided into fewer cells."""
-REFINEMENTS = 2
-"""Rounds of k-means by which a partition follows the density of production."""
 GAP_RATE = 0.1
 """Cases per unit of traffic in a gap, relative to a proportional suite: strays over its edge."""
 GAP_PRIOR = 0.2
@@ -100,14 +98,13 @@ def gap_scores(
     if m == 0:
         return Gaps(np.ones(n), np.ones(n, np.bool_), None)
     mass = mass / mass.sum()
-    centre = mass @ texts
-    texts, suite = _unit(texts - centre), _unit(suite - centre)
+    texts, suite = centred(mass, texts, suite)
 
     drawn = rng.multinomial(m, mass, size=pseudo_suites).T
     belief = np.zeros((n, 1 + pseudo_suites))
-    for centroids in _partitions(texts, rng):
-        member, cell = _cells(texts, centroids)
-        _, hit = _cells(suite, centroids)
+    for centroids in random_partitions(texts, CELLS, rng):
+        member, cell = in_cells(texts, centroids)
+        _, hit = in_cells(suite, centroids)
         tested = np.bincount(hit, minlength=len(centroids))
         expected = m * ((member.T @ mass)[cell] - mass)
         found = np.column_stack([tested[cell], (member.T @ drawn)[cell] - drawn])
@@ -116,30 +113,6 @@ def gap_scores(
     score, null = belief[:, 0], belief[:, 1:]
     threshold = _upper_quantile(null, np.repeat(mass[:, None], pseudo_suites, axis=1))
     return Gaps(score, score > threshold + 1e-6, threshold)
-
-
-def _unit(vectors: Floats) -> NDArray[np.float32]:
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(length, 1e-9), dtype=np.float32)
-
-
-def _partitions(texts: NDArray[np.float32], rng: np.random.Generator) -> Iterator[Floats]:
-    """Centroids (k, d) of each partition, from coarse to fine."""
-    most = max(1, len(texts) // TEXTS_PER_CELL)
-    for cells in np.geomspace(*CELLS, PARTITIONS):
-        centroids = texts[rng.choice(len(texts), min(round(cells), most), replace=False)]
-        for _ in range(REFINEMENTS):
-            member, _ = _cells(texts, centroids)
-            centroids = _unit(member.T @ texts)
-        yield centroids
-
-
-def _cells(vectors: Floats, centroids: Floats) -> tuple[csr_array[Any], NDArray[np.intp]]:
-    """Membership matrix (n, k) and the cell (n,) of each vector: that of its nearest centroid."""
-    n = len(vectors)
-    cell = (vectors @ centroids.T).argmax(axis=1)
-    member = csr_array((np.ones(n, np.float32), cell, np.arange(n + 1)), (n, len(centroids)))
-    return member, cell
 
 
 def _gap_probability(cases: Floats, expected: Floats) -> NDArray[np.float64]:
