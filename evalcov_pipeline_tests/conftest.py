@@ -68,6 +68,8 @@ def turns(
                     {
                         "trace_id": f"t-{day}-{number}-{turn}",
                         "session_id": f"s-{day}-{number}",
+                        "user_id": f"u-{number}",
+                        "segment": {"tier": "pro" if number % 5 == 0 else "free"},
                         "started_at": (at + timedelta(seconds=40 * turn)).isoformat() + "Z",
                         "query_text": question(topic, rng),
                         "answer_text": "Here is how.",

@@ -13,12 +13,20 @@ from evalcov_pipeline.cli.status import print_status
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import Settings, get_settings
 
+RATER = "demo"
+"""Who labels in the demo: nobody."""
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
 _KINDS: dict[Kind, str] = {"traces": "traces/*", "evals": "evals/*", "results": "results/*"}
 
 
 @click.command("demo")
-def command() -> None:
+@click.option(
+    "--refresh",
+    "budget",
+    type=click.IntRange(min=1),
+    help="Then add this many cases: plan, draw, label (by an invented rater), merge, score again.",
+)
+def command(budget: int | None) -> None:
     """Run the whole pipeline on the sample that comes with it.
 
     Ten weeks of an invented support assistant's traffic: every week is scored, and the traffic is
@@ -29,6 +37,8 @@ def command() -> None:
     for kind, pattern in _KINDS.items():
         ingest_files(settings, kind, sorted(SAMPLE.glob(pattern)))
     run_sample(settings)
+    if budget:
+        close_loop(settings, budget)
     print_status(settings)
     click.echo(f"Tables: {settings.published} (open read-only); UI: `make ui`")
 
@@ -72,3 +82,52 @@ def run_sample(settings: Settings) -> None:
     run_weeks(settings, "monthly_taxonomy", fifth.date())
     run_weeks(settings, "weekly_coverage", (last - timedelta(weeks=1)).date(), first.date())
     run_weeks(settings, "monthly_taxonomy", last.date())
+
+
+def close_loop(settings: Settings, budget: int) -> None:
+    """Plan a refresh unless there is one, label what waits, and score the last week again.
+
+    The labels are invented: four of five queries are kept, with the answer of production.
+    """
+    from evalcov_pipeline.cli import jobs
+    from evalcov_pipeline.cli.progress import say
+    from evalcov_pipeline.defs.partitions import now
+    from evalcov_pipeline.storage.annotation import record_labels, tasks_for
+    from evalcov_pipeline.storage.lake import traffic_span
+    from evalcov_pipeline.storage.texts import redactor
+    from evalcov_pipeline.storage.warehouse import Warehouse, frame, size
+
+    warehouse = Warehouse(settings.warehouse, settings.lock_timeout_s)
+    with warehouse.reader() as con:
+        planned = size(con, "refresh_plans")
+    if not planned:
+        config = {"refresh_plans": {"config": {"trigger": "manual", "budget": budget}}}
+        with jobs.instance(settings) as instance:
+            jobs.run_job(settings, "refresh", instance, ops=config)
+    with warehouse.writer() as con:
+        labels = [
+            {"task_id": task["task_id"], "rater": RATER, "keep": number % 5 != 4, "passed": True}
+            | {"expected": task["answer"], "category": task["category"]}
+            for number, task in enumerate(tasks_for(con, RATER).iter_rows(named=True))
+        ]
+        record_labels(
+            con,
+            labels,
+            via="demo",
+            recorded_at=now(),
+            redact_all=redactor(settings.redaction),
+        )
+    if labels:
+        say(f"labels: {len(labels)} queries labelled by an invented rater")
+        span = traffic_span(settings.lake)
+        assert span is not None
+        run_weeks(settings, "weekly_coverage", span[1].date())
+    with warehouse.reader() as con:
+        plan = frame(
+            con, "SELECT * FROM refresh_plans WHERE n_kept IS NOT NULL ORDER BY plan_id LIMIT 1"
+        ).to_dicts()[0]
+    click.echo(
+        f"\nRefresh {plan['plan_id']}: {plan['n_candidates']} queries drawn,"
+        f" {plan['n_kept']} kept; divergence {plan['jsd_before']:.3f} before,"
+        f" {plan['jsd_projected']:.3f} expected, {plan['jsd_after']:.3f} reached"
+    )

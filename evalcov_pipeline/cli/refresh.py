@@ -1,32 +1,86 @@
-"""`evalcov refresh`: plan new cases now."""
+"""`evalcov refresh`: plan and draw new cases now."""
 
 from __future__ import annotations
 
 import click
 import orjson
 
+from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import get_settings
+
+SHOWN = 12
+"""Units that are listed."""
 
 
 @click.command("refresh")
 @click.option("--budget", type=click.IntRange(min=1), help="Cases to ask for [default: setting].")
-def command(budget: int | None) -> None:
-    """Plan which clusters need new eval cases, and how many, from the newest score."""
-    from evalcov_pipeline.cli import jobs
-    from evalcov_pipeline.storage.warehouse import Warehouse, one_row
+@click.option(
+    "--target",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Ask for as many cases as bring the divergence down to this.",
+)
+@click.option("--replace", is_flag=True, help="Close the waiting tasks of earlier plans first.")
+def command(budget: int | None, target: float | None, replace: bool) -> None:
+    """Plan which traffic needs new eval cases, draw queries for it, and queue them for labelling.
 
+    The plan answers the newest score. While an earlier plan waits for labels, it is shown instead.
+    """
+    from evalcov_pipeline.cli import jobs
+    from evalcov_pipeline.storage.warehouse import Warehouse, frame, one_row
+
+    if budget and target:
+        raise BadInput(
+            what="both a number of cases and a target are given",
+            where="--budget, --target",
+            what_to_do="choose one",
+        )
     settings = get_settings()
-    config = {"trigger": "manual", "budget": budget}
+    config = {"trigger": "manual", "budget": budget, "target": target, "replace": replace}
     with jobs.instance(settings) as instance:
         result = jobs.run_job(
             settings, "refresh", instance, ops={"refresh_plans": {"config": config}}
         )
-    (written,) = result.asset_materializations_for_node("refresh_plans")
+    written = next(
+        event
+        for event in result.asset_materializations_for_node("refresh_plans")
+        if event.asset_key.to_user_string() == "refresh_plans"
+    )
     with Warehouse(settings.warehouse, settings.lock_timeout_s).reader() as con:
         plan = one_row(
             con, "SELECT * FROM refresh_plans WHERE plan_id = ?", [written.metadata["plan"].value]
         )
+        waiting = frame(
+            con,
+            "SELECT route, count(*) AS tasks FROM annotation_queue WHERE plan_id = ?"
+            " AND status IN ('open', 'labelled', 'adjudicate') GROUP BY route ORDER BY route",
+            [written.metadata["plan"].value],
+        )
     assert plan is not None
-    click.echo(f"plan {plan['plan_id']}: {plan['budget']} cases, because: {plan['reason']}")
-    for target in orjson.loads(plan["targets"]):
-        click.echo(f"  {target['cases']:4d}  {target['status']:<16} {target['label']}")
+    if not written.metadata["is_new"].value:
+        click.echo(
+            f"plan {plan['plan_id']} still waits for {waiting['tasks'].sum()} labels, so nothing"
+            " new is planned; --replace closes it"
+        )
+    else:
+        click.echo(f"plan {plan['plan_id']}: {plan['n_candidates']} queries, because:")
+        click.echo(f"  {plan['reason']}")
+    targets = orjson.loads(plan["targets"])
+    for unit in targets[:SHOWN]:
+        click.echo(f"  {unit['cases']:4d}  {unit['status']:<16} {unit['label']}")
+    if rest := targets[SHOWN:]:
+        click.echo(f"  {sum(unit['cases'] for unit in rest):4d}  in {len(rest)} others")
+    if plan["note"]:
+        click.echo(plan["note"])
+    click.echo(
+        f"Divergence {_score(plan['jsd_before'])} now, {_score(plan['jsd_projected'])} expected"
+        f" once {plan['keep_rate']:.0%} of them are kept; by number of cases:"
+    )
+    curve = orjson.loads(plan["curve"] or "[]")
+    click.echo("  " + "   ".join(f"{p['cases']}: {_score(p['jsd_projected'])}" for p in curve))
+    queues = ", ".join(f"{tasks} in {route}" for route, tasks in waiting.iter_rows())
+    click.echo(f"Waiting: {queues or 'none'}")
+    click.echo("Next: label them: `evalcov review`, or `evalcov export queue`")
+
+
+def _score(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"

@@ -53,6 +53,7 @@ def print_status(
 def read_status(settings: Settings, as_of: datetime | None = None) -> dict[str, Any]:
     """The newest headline score or that of one week, its largest gaps and what to do next."""
     from evalcov_pipeline.reports.findings import next_steps
+    from evalcov_pipeline.storage.annotation import WAITING
     from evalcov_pipeline.storage.published import reading
     from evalcov_pipeline.storage.warehouse import frame, one_row
 
@@ -80,7 +81,15 @@ def read_status(settings: Settings, as_of: datetime | None = None) -> dict[str, 
             " ORDER BY production_share DESC, cluster_id LIMIT 5",
             [score["as_of"], score["taxonomy_id"]],
         ).to_dicts()
-    return {"score": dict(score), "gaps": gaps, "next": str(next_steps(score)[0])}
+        waiting = con.execute(
+            "SELECT count(*) FROM annotation_queue WHERE list_contains($1, status)", [list(WAITING)]
+        ).fetchall()[0][0]
+    return {
+        "score": dict(score),
+        "gaps": gaps,
+        "waiting": waiting,
+        "next": str(next_steps(score, waiting=waiting)[0]),
+    }
 
 
 def _figures(score: Mapping[str, Any]) -> list[str]:

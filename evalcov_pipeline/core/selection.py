@@ -104,7 +104,9 @@ def draw_cases(
         probability = inclusion_probabilities(rows["weight"].to_numpy(), plan.n_random)
         by_cluster = np.lexsort((rng.permutation(len(new)), rows["cluster_id"].to_numpy()))
         for place in systematic_draw(probability, by_cluster, rng):
-            drawing.take(new[place], probability=probability[place] * rows["thinning"][int(place)])
+            drawing.take(
+                int(new[place]), probability=probability[place] * rows["thinning"][int(place)]
+            )
 
     quota = plan.units["cases"].to_numpy().copy()
     left = int(quota.sum())

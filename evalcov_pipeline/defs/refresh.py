@@ -1,4 +1,4 @@
-"""The request for new eval cases."""
+"""The request for new eval cases: planned, drawn, queued for people."""
 
 from datetime import datetime
 
@@ -9,13 +9,11 @@ from evalcov_pipeline.defs.partitions import now
 from evalcov_pipeline.defs.resources import WarehouseResource
 from evalcov_pipeline.defs.specs import row_count, table_spec
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.refresh import record_plan
+from evalcov_pipeline.storage.embedding import vector_cache
+from evalcov_pipeline.storage.refresh import refresh
 
+TABLES = ("refresh_plans", "refresh_candidates", "annotation_queue")
 _SCORE = ["coverage_scores", "cluster_coverage", "text_coverage", "eval_coverage"]
-_SPECS = [
-    table_spec(table, group="refresh", deps=_SCORE)
-    for table in ("refresh_plans", "refresh_candidates", "annotation_queue")
-]
 
 
 class RefreshRequest(dg.Config):
@@ -27,32 +25,57 @@ class RefreshRequest(dg.Config):
     """ISO instant of the score to answer; the newest by default."""
     budget: int | None = None
     """Number of cases; `refresh.budget` of the settings by default."""
+    target: float | None = None
+    """`jsd_adjusted` to reach, instead of a number of cases."""
+    replace: bool = False
+    """Close the waiting tasks of earlier plans, and plan anew."""
 
 
-@dg.multi_asset(name="refresh_plans", specs=_SPECS, pool="warehouse")
+@dg.multi_asset(
+    name="refresh_plans",
+    specs=[table_spec(table, group="refresh", deps=_SCORE) for table in TABLES],
+    pool="warehouse",
+)
 def refresh_plans(
     config: RefreshRequest, warehouse: WarehouseResource, settings: dg.ResourceParam[Settings]
 ):
-    """Record how many cases are wanted for which clusters, and why."""
-    with warehouse.writer() as con:
-        plan = record_plan(
-            con,
-            trigger=config.trigger,
-            budget=config.budget or settings.refresh.budget,
-            created_at=now(),
-            as_of=datetime.fromisoformat(config.as_of) if config.as_of else None,
-        )
-    targets = orjson.loads(plan["targets"])
-    for table in ("refresh_candidates", "annotation_queue"):
-        yield dg.MaterializeResult(asset_key=table)
+    """Plan which clusters need cases, draw production queries for them, queue these for people.
+
+    While an earlier plan waits for labels nothing new is planned.
+    """
+    found = refresh(
+        warehouse.warehouse,
+        settings,
+        vector_cache(settings),
+        trigger=config.trigger,
+        created_at=now(),
+        budget=config.budget,
+        target=config.target,
+        as_of=datetime.fromisoformat(config.as_of) if config.as_of else None,
+        replace=config.replace,
+    )
+    plan = found.plan
+    scores = {
+        name: plan[name] for name in ("jsd_before", "jsd_projected") if plan[name] is not None
+    }
     yield dg.MaterializeResult(
         asset_key="refresh_plans",
         metadata={
-            **row_count(1),
+            **row_count(int(found.is_new)),
             "plan": plan["plan_id"],
+            "is_new": found.is_new,
+            "open_tasks": found.waiting,
             "reason": plan["reason"],
             "budget": plan["budget"],
-            "jsd_before": plan["jsd_before"] or 0.0,
-            "targets": dg.MetadataValue.json(targets),
+            **scores,
+            "note": plan["note"] or "-",
+            "targets": dg.MetadataValue.json(orjson.loads(plan["targets"])),
+            "curve": dg.MetadataValue.json(orjson.loads(plan["curve"] or "[]")),
         },
     )
+    pools = dict(found.candidates["pool"].value_counts().iter_rows())
+    yield dg.MaterializeResult(
+        asset_key="refresh_candidates",
+        metadata={**row_count(found.candidates.height), "pools": dg.MetadataValue.json(pools)},
+    )
+    yield dg.MaterializeResult(asset_key="annotation_queue", metadata=row_count(found.waiting))

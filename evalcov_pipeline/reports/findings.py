@@ -171,10 +171,21 @@ def _doubts(score: Mapping[str, Any], taxonomy: Mapping[str, Any]) -> Iterator[s
         yield f"The eval run is {days} days older than the week: the pass rate may have moved on."
 
 
-def next_steps(score: Mapping[str, Any], gaps: Sequence[Gap] = ()) -> list[Step]:
-    """What to do after this score, the most useful first."""
+def next_steps(
+    score: Mapping[str, Any], gaps: Sequence[Gap] = (), *, waiting: int = 0
+) -> list[Step]:
+    """What to do after this score, the most useful first.
+
+    Args:
+        score: row of `coverage_scores`.
+        gaps: what `find_gaps` found.
+        waiting: queued queries that wait for a label.
+    """
     steps = []
-    if score["n_eval"] == 0:
+    if waiting:
+        named = "query that waits" if waiting == 1 else f"{waiting} queries that wait"
+        steps.append(Step(f"label the {named}", "evalcov review"))
+    elif score["n_eval"] == 0:
         steps.append(
             Step("import the eval suite and score again",
                  "evalcov ingest evals FILES && evalcov run weekly")

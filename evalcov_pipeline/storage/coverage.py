@@ -17,7 +17,7 @@ from evalcov_pipeline.core.taxonomy import locate
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage import taxonomies
 from evalcov_pipeline.storage.evals import first_tries, scored_run, suite
-from evalcov_pipeline.storage.refresh import record_after
+from evalcov_pipeline.storage.merging import record_after
 from evalcov_pipeline.storage.sampling import has_traffic
 from evalcov_pipeline.storage.vectors import VectorCache
 from evalcov_pipeline.storage.warehouse import Warehouse, frame, one_row, replace_slice
@@ -92,6 +92,25 @@ def write_week(warehouse: Warehouse, as_of: datetime, report: WeekReport | None)
             record_after(con, as_of, report.headline["jsd_adjusted"])
 
 
+def assigned_sample(
+    con: duckdb.DuckDBPyConnection, as_of: datetime, taxonomy_id: str
+) -> pl.DataFrame:
+    """Sampled turns of a week with their clusters, as `WeekInputs.sample` wants them."""
+    return frame(
+        con,
+        """
+        SELECT s.source, s.session_id, s.stratum, s.traffic_weight, s.steady_weight, s.text_hash,
+               coalesce(a.cluster_id, -1)::INTEGER AS cluster_id,
+               s.text_hash IS NOT NULL AND a.cluster_id IS NULL AS unassigned
+        FROM trace_sample s
+        LEFT JOIN cluster_assignments a ON a.text_hash = s.text_hash AND a.taxonomy_id = $2
+        WHERE s.as_of = $1
+        ORDER BY s.source, s.session_id, s.turn_index, s.trace_id
+        """,
+        [as_of, taxonomy_id],
+    )
+
+
 def _week_inputs(
     con: duckdb.DuckDBPyConnection,
     as_of: datetime,
@@ -111,19 +130,6 @@ def _week_inputs(
         window_days: length of the traffic window.
         refit_shift_from: `jsd_adjusted` under the previous taxonomy, at a refit.
     """
-    sample = frame(
-        con,
-        """
-        SELECT s.source, s.session_id, s.stratum, s.traffic_weight, s.steady_weight, s.text_hash,
-               coalesce(a.cluster_id, -1)::INTEGER AS cluster_id,
-               s.text_hash IS NOT NULL AND a.cluster_id IS NULL AS unassigned
-        FROM trace_sample s
-        LEFT JOIN cluster_assignments a ON a.text_hash = s.text_hash AND a.taxonomy_id = $2
-        WHERE s.as_of = $1
-        ORDER BY s.source, s.session_id, s.turn_index, s.trace_id
-        """,
-        [as_of, taxonomy_id],
-    )
     assigned = frame(
         con,
         "SELECT text_hash, cluster_id FROM cluster_assignments WHERE taxonomy_id = ?",
@@ -148,7 +154,7 @@ def _week_inputs(
     )
     return WeekInputs(
         as_of=as_of,
-        sample=sample,
+        sample=assigned_sample(con, as_of, taxonomy_id),
         cases=placed.select(
             "case_id",
             pl.col("cluster_id").fill_null(-1),

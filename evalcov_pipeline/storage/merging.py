@@ -79,16 +79,40 @@ def merge_decided(con: duckdb.DuckDBPyConnection, settings: Settings, at: dateti
         """
         UPDATE refresh_plans SET n_kept = q.kept
         FROM (SELECT plan_id, count(*) FILTER (status = 'kept') AS kept,
-                     count(*) FILTER (list_contains($1, status)) AS waiting
+                     count(*) FILTER (status NOT IN ('kept', 'rejected')) AS undecided
               FROM annotation_queue GROUP BY plan_id) q
-        WHERE q.plan_id = refresh_plans.plan_id AND q.waiting = 0
-        """,
-        [list(WAITING)],
+        WHERE q.plan_id = refresh_plans.plan_id AND q.undecided = 0
+        """
     )
     waiting = con.execute(
         "SELECT count(*) FROM annotation_queue WHERE list_contains($1, status)", [list(WAITING)]
     ).fetchall()[0][0]
     return MergeReport(**counts, waiting=waiting)
+
+
+def record_after(
+    con: duckdb.DuckDBPyConnection, as_of: datetime, jsd_adjusted: float | None
+) -> None:
+    """Write `jsd_after` of every plan that is done and whose cases all count in this score.
+
+    The first such score is kept; scoring that week again replaces it.
+
+    Args:
+        con: a writing connection.
+        as_of: the score's instant.
+        jsd_adjusted: its headline.
+    """
+    con.execute(
+        """
+        UPDATE refresh_plans AS p SET jsd_after = $2, after_as_of = $1
+        WHERE p.n_kept IS NOT NULL AND p.as_of <= $1 AND coalesce(p.after_as_of, $1) = $1
+          AND NOT EXISTS (
+            SELECT 1 FROM annotation_queue q LEFT JOIN eval_cases c USING (case_id)
+            WHERE q.plan_id = p.plan_id AND q.status = 'kept'
+              AND (c.case_id IS NULL OR c.effective_at > $1))
+        """,
+        [as_of, jsd_adjusted],
+    )
 
 
 def _case(task: Mapping[str, Any], outcome: Outcome, latest: datetime | None) -> dict[str, Any]:

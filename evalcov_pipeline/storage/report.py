@@ -11,6 +11,8 @@ import polars as pl
 
 from evalcov_pipeline.storage.warehouse import frame, one_row
 
+PLANS = 6
+"""Refresh plans that the report shows."""
 WEEKS = 52
 """Weeks of history that the report looks back."""
 
@@ -30,6 +32,8 @@ class Scored:
         cases: active cases with cluster_id, label, map_x, map_y, text, origin and effective_at.
         suite: active cases by week and origin: as_of, origin, cases.
         changes: cases `added` and `retired` since the oldest week of the history.
+        refreshes: the newest rows of `refresh_plans`, newest first, with `decided` (tasks that
+            people decided) and `waiting` (tasks that wait for them).
     """
 
     score: dict[str, Any]
@@ -40,6 +44,12 @@ class Scored:
     cases: pl.DataFrame
     suite: pl.DataFrame
     changes: dict[str, int]
+    refreshes: pl.DataFrame
+
+    @property
+    def waiting(self) -> int:
+        """Queued queries that wait for a label."""
+        return int(self.refreshes["waiting"].sum())
 
 
 def read_scored(con: duckdb.DuckDBPyConnection) -> Scored | None:
@@ -90,6 +100,16 @@ def read_scored(con: duckdb.DuckDBPyConnection) -> Scored | None:
             [weeks[0]],
         ),
         changes=_changes(con, weeks[0], as_of),
+        refreshes=frame(
+            con,
+            """
+            SELECT p.*, count(*) FILTER (q.status IN ('kept', 'rejected')) AS decided,
+                   count(*) FILTER (q.status IN ('open', 'labelled', 'adjudicate')) AS waiting
+            FROM refresh_plans p LEFT JOIN annotation_queue q USING (plan_id)
+            GROUP BY ALL ORDER BY p.plan_id DESC LIMIT $1
+            """,
+            [PLANS],
+        ),
     )
 
 

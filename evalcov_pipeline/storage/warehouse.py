@@ -74,12 +74,12 @@ class Warehouse:
 
     @contextmanager
     def reader(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A read-only connection to the warehouse as it is now.
+        """A read-only connection to the warehouse as it is now, with all tables of this version.
 
         Raises:
             BadInput: the file is damaged.
         """
-        self._ensure_exists()
+        self._ensure_schema()
         with _naming_trouble(self.path), duckdb.connect(self.path, read_only=True) as con:
             con.execute("SET TimeZone = 'UTC'")
             yield con
@@ -89,7 +89,7 @@ class Warehouse:
 
         The lock is held until the copy is in place, so that an older copy never replaces a newer.
         """
-        self._ensure_exists()
+        self._ensure_schema()
         with self._locked(), unfinished(target.parent) as folder:
             copy = folder / target.name
             with _naming_trouble(self.path), duckdb.connect(":memory:") as con:
@@ -102,10 +102,13 @@ class Warehouse:
             move(copy, target)
         return size
 
-    def _ensure_exists(self) -> None:
-        if not self.path.exists():
-            with self.writer():
-                pass
+    def _ensure_schema(self) -> None:
+        if self.path.exists():
+            with _naming_trouble(self.path), duckdb.connect(self.path, read_only=True) as con:
+                if _has_schema(con):
+                    return
+        with self.writer():
+            pass
 
     def _locked(self) -> AbstractContextManager[None]:
         return locked(
@@ -158,10 +161,9 @@ def tables() -> Mapping[str, Table]:
 
 def ensure_schema(con: duckdb.DuckDBPyConnection) -> None:
     """Create the tables and add the columns that are missing, and comment all of them."""
-    fingerprint = hashlib.sha256(repr(tables()).encode()).hexdigest()
-    con.execute("CREATE TABLE IF NOT EXISTS warehouse_schema (fingerprint VARCHAR)")
-    if con.execute("SELECT fingerprint FROM warehouse_schema").fetchall() == [(fingerprint,)]:
+    if _has_schema(con):
         return
+    con.execute("CREATE TABLE IF NOT EXISTS warehouse_schema (fingerprint VARCHAR)")
     con.execute("COMMENT ON TABLE warehouse_schema IS 'Version of the table definitions'")
     con.execute("COMMENT ON COLUMN warehouse_schema.fingerprint IS 'SHA-256 of the definitions'")
     for table in tables().values():
@@ -173,7 +175,22 @@ def ensure_schema(con: duckdb.DuckDBPyConnection) -> None:
             comment = _quoted(column.description)
             con.execute(f"COMMENT ON COLUMN {table.name}.{name} IS '{comment}'")
     con.execute("DELETE FROM warehouse_schema")
-    con.execute("INSERT INTO warehouse_schema VALUES (?)", [fingerprint])
+    con.execute("INSERT INTO warehouse_schema VALUES (?)", [_fingerprint()])
+
+
+@cache
+def _fingerprint() -> str:
+    return hashlib.sha256(repr(tables()).encode()).hexdigest()
+
+
+def _has_schema(con: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the database has the tables as this version defines them."""
+    known = con.execute(
+        "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'warehouse_schema'"
+    ).fetchall()
+    return known != [(0,)] and con.execute(
+        "SELECT fingerprint FROM warehouse_schema"
+    ).fetchall() == [(_fingerprint(),)]
 
 
 def replace_slice(

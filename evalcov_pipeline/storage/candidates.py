@@ -1,0 +1,173 @@
+"""Production queries that a refresh may draw, and what people see of those that were drawn.
+
+Texts leave the lake here a second time, beside the weekly sample: with what was said before them
+and what was answered. All of it is redacted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import orjson
+import polars as pl
+
+from evalcov_pipeline.core.turns import with_session_keys
+from evalcov_pipeline.storage.lake import scan_turns
+from evalcov_pipeline.storage.warehouse import frame
+
+MOST_TURNS_BEFORE = 20
+"""Turns of a session that are shown before a query, the last ones."""
+_BAD_LABELS = ("thumbs_down", "negative", "dislike", "bad", "incorrect", "down", "fail")
+_TURN = ["source", "trace_id", "started_at"]
+
+
+def offered_texts(
+    con: duckdb.DuckDBPyConnection, lake: Path, as_of: datetime, taxonomy_id: str
+) -> pl.DataFrame:
+    """Distinct texts of a week's sample, each with the newest turn that stands for it.
+
+    Args:
+        con: a connection.
+        lake: folder of the lake.
+        as_of: the scored week.
+        taxonomy_id: taxonomy of the clusters.
+
+    Returns:
+        text_hash, text, cluster_id, gap_score, weight (steady, over all its turns), signal (1 where
+        any of its turns failed visibly, else 0), and of the turn: source, session_id, trace_id,
+        turn_index, started_at, user_id (None where unknown) and segment (JSON object); ordered by
+        text_hash.
+    """
+    turns = frame(
+        con,
+        """
+        SELECT text_hash, text, a.cluster_id, coalesce(c.gap_score, 0) AS gap_score, steady_weight,
+               source, session_id, trace_id, turn_index, started_at
+        FROM trace_sample s JOIN texts USING (text_hash)
+        JOIN cluster_assignments a USING (text_hash)
+        LEFT JOIN text_coverage c USING (as_of, text_hash)
+        WHERE as_of = $1 AND a.taxonomy_id = $2
+        """,
+        [as_of, taxonomy_id],
+    )
+    told = turns.join(_circumstances(lake, turns), on=_TURN, how="left")
+    newest = pl.struct("started_at", "source", "trace_id", "turn_index")
+    return (
+        told.sort(newest, descending=True)
+        .group_by("text_hash", maintain_order=True)
+        .agg(
+            pl.first("text", "cluster_id", "gap_score"),
+            pl.sum("steady_weight").alias("weight"),
+            pl.max("signal").fill_null(0.0),
+            pl.first("source", "session_id", "trace_id", "turn_index", "started_at"),
+            pl.first("user_id", "segment"),
+        )
+        .sort("text_hash")
+    )
+
+
+def conversations(
+    lake: Path,
+    drawn: pl.DataFrame,
+    redact_all: Callable[[Sequence[str]], list[str]],
+) -> pl.DataFrame:
+    """What was said before drawn turns in their sessions, and what production answered.
+
+    Args:
+        lake: folder of the lake.
+        drawn: source, session_id, trace_id and started_at of turns.
+        redact_all: takes personal data out of texts.
+
+    Returns:
+        source, trace_id, started_at, query, context (JSON list of {role, content} of at most
+        `MOST_TURNS_BEFORE` turns, None for a first turn) and answer (None where it was not
+        captured), redacted; without the turns that the lake has no more.
+    """
+    said = _turns_of_sessions(lake, drawn, ["query_text", "answer_text"]).sort(
+        "started_at", "source", "trace_id"
+    )
+    texts = pl.concat([said["query_text"], said["answer_text"]]).drop_nulls().unique().sort()
+    clean = dict(zip(texts, redact_all(texts.to_list()), strict=True))
+    sessions: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for turn in said.iter_rows(named=True):
+        sessions.setdefault((turn["source"], turn["session_id"]), []).append(turn)
+    rows = []
+    for turn in drawn.select(*_TURN, "session_id").iter_rows(named=True):
+        key = {name: turn[name] for name in _TURN}
+        session = sessions.get((turn["source"], turn["session_id"]), [])
+        place = next((i for i, other in enumerate(session) if other.items() >= key.items()), None)
+        if place is None:
+            continue
+        before = session[max(0, place - MOST_TURNS_BEFORE) : place]
+        context = [message for other in before for message in _exchange(other, clean)]
+        rows.append(
+            {
+                **key,
+                "query": clean[session[place]["query_text"]],
+                "context": orjson.dumps(context).decode() if context else None,
+                "answer": clean.get(session[place]["answer_text"]),
+            }
+        )
+    return pl.DataFrame(
+        rows,
+        schema={
+            "source": pl.String,
+            "trace_id": pl.String,
+            "started_at": pl.Datetime("us"),
+            "query": pl.String,
+            "context": pl.String,
+            "answer": pl.String,
+        },
+    )
+
+
+def _exchange(turn: Mapping[str, Any], clean: Mapping[str, str]) -> list[dict[str, str]]:
+    said = [{"role": "user", "content": clean[turn["query_text"]]}]
+    if turn["answer_text"]:
+        said.append({"role": "assistant", "content": clean[turn["answer_text"]]})
+    return said
+
+
+def _circumstances(lake: Path, turns: pl.DataFrame) -> pl.DataFrame:
+    """User, segment (JSON object) and visible failure of turns, as far as the lake still has them.
+
+    A turn failed visibly when it ended in an error, its session was given up, or somebody was not
+    content with it.
+    """
+    columns = ["user_id", "segment", "error_type", "outcome", "feedback"]
+    label = pl.element().struct.field("label").str.to_lowercase()
+    value = pl.element().struct.field("value")
+    bad = pl.when(label.is_not_null()).then(label.is_in(_BAD_LABELS)).otherwise(value <= 0)
+    failed = (
+        pl.col("error_type").is_not_null()
+        | pl.col("outcome").is_in(["error", "abandoned"]).fill_null(False)
+        | pl.col("feedback").list.eval(bad.fill_null(False)).list.any()
+    )
+    return (
+        _turns_of_sessions(lake, turns, columns)
+        .with_columns(
+            signal=failed.cast(pl.Float64),
+            segment=pl.col("segment").map_elements(_object, pl.String, skip_nulls=True),
+        )
+        .unique(_TURN, keep="first", maintain_order=True)
+        .select(*_TURN, "user_id", "segment", "signal")
+    )
+
+
+def _turns_of_sessions(lake: Path, turns: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """All turns in the lake of the sessions that some turns belong to."""
+    sessions = with_session_keys(turns.select("source", "session_id").unique())
+    return (
+        scan_turns(lake)
+        .filter(pl.col("session_key").is_in(sessions["session_key"].implode()))
+        .select(*_TURN, "session_id", *columns)
+        .collect(engine="streaming")
+    )
+
+
+def _object(pairs: pl.Series) -> str:
+    return orjson.dumps({pair["key"]: pair["value"] for pair in pairs}).decode()
