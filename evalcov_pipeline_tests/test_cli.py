@@ -187,7 +187,7 @@ def test_status_prints_words_for_people_and_json_for_scripts(
     assert "divergence" in out
     assert "Next:" in out
     status = json.loads(run("status", "--json")[1])
-    assert set(status) == {"score", "gaps", "next"}
+    assert set(status) == {"score", "gaps", "waiting", "next"}
     assert status["score"]["as_of"] == (FIRST_DAY + timedelta(weeks=6)).isoformat()
 
 
@@ -207,7 +207,8 @@ def test_refresh_prints_its_plan(copy: Settings, run: Run, monkeypatch: pytest.M
     use(copy.home, monkeypatch)
     code, out, _ = run("refresh", "--budget", "9")
     assert code == 0
-    assert "9 cases" in out
+    assert "9 queries" in out
+    assert "9 in default" in out
 
 
 def test_a_wrong_path_does_not_cost_the_demo_s_data(home: Path, run: Run) -> None:

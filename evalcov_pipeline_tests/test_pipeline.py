@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -20,9 +20,9 @@ from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.cli.status import read_status
 from evalcov_pipeline.definitions import build_definitions
 from evalcov_pipeline.errors import BadInput, CheckFailed
-from evalcov_pipeline.settings import Settings, TaxonomySettings
+from evalcov_pipeline.settings import RefreshSettings, Settings, TaxonomySettings
 from evalcov_pipeline.storage import taxonomies
-from evalcov_pipeline.storage.refresh import record_plan
+from evalcov_pipeline.storage.annotation import record_labels
 from evalcov_pipeline.storage.warehouse import Warehouse
 from evalcov_pipeline_tests.conftest import (
     FIRST_DAY,
@@ -158,10 +158,10 @@ def test_weeks_of_one_run_equal_weeks_run_one_by_one(scored: Settings, copy: Set
         assert after[name].equals(before), name
 
 
-def test_a_suite_for_other_topics_is_degraded_and_the_sensor_s_refresh_covers_the_gaps(
+def test_a_degraded_suite_is_refreshed_labelled_merged_and_nearer_to_traffic(
     tmp_path: Path,
 ) -> None:
-    home = quick_settings(tmp_path / "home")
+    home = quick_settings(tmp_path / "home", refresh=RefreshSettings(per_user=50))
     narrow = [1.0, 1.0] + [0.0] * (len(TOPICS) - 2)
     import_rows(home, "traces", turns(weeks=3), "traffic")
     import_rows(home, "evals", cases(120, narrow), "narrow")
@@ -192,6 +192,21 @@ def test_a_suite_for_other_topics_is_degraded_and_the_sensor_s_refresh_covers_th
     targets = pl.read_json(plan[0]["targets"].encode())
     assert set(uncovered) <= set(targets["cluster_id"])
     assert targets["cases"].sum() == home.refresh.budget
+
+    tasks = query(home, "SELECT task_id FROM annotation_queue ORDER BY task_id")["task_id"]
+    labels = [{"task_id": task, "rater": "ann", "keep": i % 5 > 0} for i, task in enumerate(tasks)]
+    at = status["score"]["as_of"] - timedelta(days=1)
+    with Warehouse(home.warehouse).writer() as con:
+        record_labels(con, labels, via="jsonl", recorded_at=at, redact_all=list)
+    run_weeks(home, "weekly_coverage")
+    after = read_status(home)["score"]
+    kept = sum(label["keep"] for label in labels)
+    assert after["n_eval"] == 120 + kept
+    assert after["jsd_adjusted"] < status["score"]["jsd_adjusted"] / 2
+    (done,) = query(home, "SELECT * FROM refresh_plans").to_dicts()
+    assert done["n_kept"] == kept
+    assert done["jsd_after"] == after["jsd_adjusted"]
+    assert abs(done["jsd_after"] - done["jsd_projected"]) < 0.05
 
 
 def test_a_week_without_traffic_has_no_score_though_its_window_has(tmp_path: Path) -> None:
@@ -251,18 +266,6 @@ def test_a_taxonomy_whose_files_are_lost_is_fitted_again(copy: Settings) -> None
     taxonomies.load.cache_clear()
     run_weeks(copy, "monthly_taxonomy", LAST_WEEK.date())
     assert read_status(copy)["score"] == before
-
-
-def test_the_same_refresh_is_planned_once_and_another_budget_anew(copy: Settings) -> None:
-    def plan(budget: int) -> str:
-        with Warehouse(copy.warehouse).writer() as con:
-            made = record_plan(con, trigger="manual", budget=budget, created_at=datetime.now())
-        name: str = made["plan_id"]
-        return name
-
-    first, second = plan(5), plan(9)
-    assert plan(5) == first
-    assert first != second
 
 
 def test_traffic_without_a_suite_has_clusters_but_no_divergence(tmp_path: Path) -> None:
