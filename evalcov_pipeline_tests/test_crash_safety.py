@@ -6,6 +6,8 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -31,6 +33,7 @@ from evalcov_pipeline_tests.crash.homes import (
     Step,
     commands,
     content,
+    counting_library,
     differences,
     disturb,
     life,
@@ -78,6 +81,43 @@ def test_a_killed_command_started_again_leaves_what_an_undisturbed_one_does(
         killed, again, left = disturb(evalcov, step, tmp_path / str(at), at, fault)
         assert killed.code == -signal.SIGKILL, killed
         assert (again.code, left) == (0, []), (killed.last, again.said)
+
+
+WRITE_KILLED_AT_EVERY_CHANGE = """
+import ctypes, itertools, os, sys
+from pathlib import Path
+from evalcov_pipeline.storage.files import write_whole
+
+arm = ctypes.CDLL(sys.argv[1]).arm
+arm.argtypes = [ctypes.c_char_p] * 2 + [ctypes.c_long, ctypes.c_int, ctypes.c_long, ctypes.c_char_p]
+for at in itertools.count(1):
+    root = Path(sys.argv[2], str(at))
+    child = os.fork()
+    if child == 0:
+        report = ctypes.create_string_buffer(512)
+        arm(bytes(root), b"", at, 0, 0, report)
+        write_whole(root, root / "kept", b"content")
+        os._exit(0)
+    if os.waitpid(child, 0)[1] == 0:
+        break
+"""
+
+
+def test_a_file_whose_writer_is_killed_is_absent_or_whole_with_nothing_beside_it(
+    tmp_path: Path,
+) -> None:
+    library = counting_library(tmp_path)
+    subprocess.run(
+        [sys.executable, "-c", WRITE_KILLED_AT_EVERY_CHANGE, library, tmp_path / "killed"],
+        env={**os.environ, "LD_PRELOAD": str(library)},
+        check=True,
+    )
+    *killed, ended = sorted((tmp_path / "killed").iterdir(), key=lambda root: int(root.name))
+    assert len(killed) >= 4  # made, written, moved
+    for root in (*killed, ended):
+        if (root / "kept").exists():
+            assert (root / "kept").read_bytes() == b"content"
+            assert [path.name for path in root.glob(".unfinished/*")] == ["lock"]
 
 
 @pytest.mark.parametrize("name", ["ingest traces", "ingest results", "publish"])

@@ -13,6 +13,7 @@ import os
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,13 +66,9 @@ def held_by_nobody(path: Path) -> Iterator[bool]:
 def unfinished(root: Path) -> Iterator[Path]:
     """An empty folder for what will be moved to a place under `root`; gone when the block ends.
 
-    What processes that died left in it before is cleared away.
+    What processes that died left there before is cleared away.
     """
-    area = root / _UNFINISHED
-    with held_by_nobody(area / _LOCK) as alone:
-        if alone:
-            _clear(area)
-    with locked(area / _LOCK, "the area of unfinished files", shared=True):
+    with _cleared_area(root) as area:
         folder = Path(tempfile.mkdtemp(dir=area))
         try:
             yield folder
@@ -93,11 +90,18 @@ def move(source: Path, target: Path) -> None:
 
 
 def write_whole(root: Path, target: Path, content: bytes) -> None:
-    """Write a file under `root`; readers find the old content or the new one, never half."""
-    with unfinished(root) as folder:
-        source = folder / target.name
-        source.write_bytes(content)
-        move(source, target)
+    """Write a file under `root`; readers find the old content or the new one, never half.
+
+    The unfinished file lies in no folder of its own, so a process that dies once it has moved
+    leaves nothing: a file that is never written twice may be the last to be written there.
+    """
+    with _cleared_area(root) as area:
+        source = area / uuid.uuid4().hex
+        try:
+            source.write_bytes(content)
+            move(source, target)
+        finally:
+            source.unlink(missing_ok=True)
 
 
 def write_beside(target: Path, content: bytes) -> None:
@@ -114,10 +118,23 @@ def write_beside(target: Path, content: bytes) -> None:
         source.unlink(missing_ok=True)
 
 
+@contextmanager
+def _cleared_area(root: Path) -> Iterator[Path]:
+    """Where unfinished things of `root` lie, held against clearing until the block ends."""
+    area = root / _UNFINISHED
+    with held_by_nobody(area / _LOCK) as alone:
+        if alone:
+            _clear(area)
+    with locked(area / _LOCK, "the area of unfinished files", shared=True):
+        yield area
+
+
 def _clear(area: Path) -> None:
     for left in area.iterdir():
         if left.is_dir():
             shutil.rmtree(left)
+        elif left.name != _LOCK:
+            left.unlink()
 
 
 def _try_lock(handle: IO[str], kind: int) -> bool:

@@ -116,12 +116,18 @@ def why_not() -> str | None:
     return None if shutil.which("cc") else "no C compiler"
 
 
-@contextlib.contextmanager
-def commands(folder: Path) -> Iterator[Commands]:
-    """Commands with faults; the counting library is built in `folder`."""
+def counting_library(folder: Path) -> Path:
+    """What is preloaded to count changes to files, built in `folder`."""
     library = folder / "changes.so"
     build = ["cc", "-shared", "-fPIC", "-O2", "-o", str(library), str(_SOURCE), "-ldl"]
     subprocess.run(build, check=True)
+    return library
+
+
+@contextlib.contextmanager
+def commands(folder: Path) -> Iterator[Commands]:
+    """Commands with faults; the counting library is built in `folder`."""
+    library = counting_library(folder)
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("EVALCOV_", "DAGSTER_"))}
     with subprocess.Popen(
         [sys.executable, "-m", "evalcov_pipeline_tests.crash.server", str(library)],
