@@ -44,7 +44,7 @@ BENCHMARKS = {
         True,
         ("--seeds", "1", "--modes", "null,gap"),
     ),
-    "taxonomy": Benchmark("How good are the clusters?", True, ("--seeds", "1", "--suites", "40")),
+    "taxonomy": Benchmark("How good are the clusters?", True, ("--seeds", "1")),
     "redaction": Benchmark("How much personal data is taken out?"),
     "crash_safety": Benchmark("What is lost in a crash?", False, ("--most", "2")),
     "fuzz_readers": Benchmark(

@@ -1,8 +1,7 @@
 """Coverage on real input: Banking77 as production traffic, through the command line.
 
-Traffic: 6 weeks of OTLP traces with OpenInference attributes. Intents are drawn from a Zipf-like
-distribution that drifts from day to day, with a promotional spike, in sessions of 1 to 4 turns.
-The suites are drawn from texts that never occur in traffic, in four modes:
+Traffic is made by `banking77_traffic.py`; the suites are drawn from texts that never occur in it,
+in four modes:
 
     null    from the window's own distribution: the true divergence is 0
     drift   from the distribution of the first day
@@ -13,15 +12,14 @@ Intents are the hidden truth: they make the traffic and measure the result, and 
 sees them. With M = P(cluster | intent) over all texts, the estimator error is
 `jsd_adjusted` - JSD(pM, qM) and the resolution loss is JSD(p, q) - JSD(pM, qM); p is the
 steady-weighted mean over the window's days, q what the suite was drawn from. The plain recipe
-beside it is plug-in JSD, and clusters without a case as gaps.
+beside it is plug-in JSD, and clusters without a case as gaps; the oracle knows the intents and
+names those without a case first, by their share of traffic.
 
     python benchmarks/banking77.py --data ../shared/data [--seeds 4] [--cases 300]
 """
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import json
 import os
 import shutil
@@ -29,148 +27,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 
 import click
 import duckdb
 import numpy as np
 import polars as pl
+from banking77_traffic import Corpus, Traffic, make_traffic, read_corpus
+from vectors import embedded, give
 
 from evalcov_pipeline.core.divergence import jsd
-from evalcov_pipeline.core.redaction import Redactor
 from evalcov_pipeline.core.taxonomy import assign
-from evalcov_pipeline.core.texts import text_hash
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage import taxonomies
-from evalcov_pipeline.storage.embedding import embedder, vector_cache
-from evalcov_pipeline.storage.vectors import embed_texts
+from evalcov_pipeline.storage.embedding import vector_cache
 
-START = datetime(2026, 9, 28)
-WEEKS = 6
-SESSIONS_PER_DAY = 190
-SPIKE_DAY, SPIKE_FACTOR = 30, 4.0
 MODES = ("null", "drift", "gap", "severe")
 OUT = Path(__file__).parent / "out"
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Texts with their intents; the last 30 % of each intent are kept for suites."""
-
-    texts: list[str]
-    intents: np.ndarray
-    for_suites: np.ndarray
-    names: list[str]
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """What made the traffic: (days, intents) distribution of each day, and how much it was."""
-
-    daily: np.ndarray
-    days: list[datetime]
-    sessions: int
-    turns: int
-
-
-def read_corpus(folder: Path) -> Corpus:
-    rows = []
-    for name in ("train.csv", "test.csv"):
-        with (folder / name).open(encoding="utf-8") as file:
-            rows += [
-                (" ".join(row["text"].split()), row["category"]) for row in csv.DictReader(file)
-            ]
-    redacted = Redactor(Settings().redaction).redact_all([text for text, _ in rows])
-    rows = sorted(dict(zip(redacted, [intent for _, intent in rows], strict=True)).items())
-    names = sorted({intent for _, intent in rows})
-    intents = np.array([names.index(intent) for _, intent in rows])
-    rng = np.random.default_rng(77)
-    for_suites = np.zeros(len(rows), bool)
-    for intent in range(len(names)):
-        members = rng.permutation(np.flatnonzero(intents == intent))
-        for_suites[members[: round(0.3 * len(members))]] = True
-    return Corpus([text for text, _ in rows], intents, for_suites, names)
-
-
-def make_traffic(corpus: Corpus, seed: int, out: Path) -> Traffic:
-    """Write six weeks of traces as OTLP JSON lines, one file a week."""
-    rng = np.random.default_rng([seed, 1])
-    k = len(corpus.names)
-    base = np.log(1 / (rng.permutation(k) + 3.0))
-    drift = rng.normal(0, 1.1, k)
-    promoted = rng.choice(k, 3, replace=False)
-    pool = [np.flatnonzero((corpus.intents == i) & ~corpus.for_suites) for i in range(k)]
-    daily, days = [], []
-    sessions = turns = 0
-    out.mkdir(parents=True)
-    for week in range(WEEKS):
-        lines = []
-        for weekday in range(7):
-            number = 7 * week + weekday
-            day = START + timedelta(days=number)
-            logits = base + drift * number / (7 * WEEKS)
-            p = np.exp(logits - logits.max())
-            p /= p.sum()
-            volume = SESSIONS_PER_DAY * (0.55 if weekday >= 5 else 1.0)
-            if number == SPIKE_DAY:
-                volume *= SPIKE_FACTOR
-                promo = np.zeros(k)
-                promo[promoted] = 1 / 3
-                p = 0.25 * p + 0.75 * promo
-            daily.append(p)
-            days.append(day)
-            volume = int(rng.poisson(volume))
-            sessions += volume
-            for session in range(volume):
-                lines += _session(corpus, pool, p, day, f"{seed}-{number}-{session}", rng)
-        turns += len(lines)
-        rng.shuffle(lines)
-        (out / f"week-{week}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return Traffic(np.array(daily), days, sessions, turns)
-
-
-def _session(corpus, pool, p, day, name, rng) -> list[str]:
-    hour = float(np.clip(rng.normal(14, 4), 0, 23.4))
-    at = day + timedelta(hours=hour)
-    intent = rng.choice(len(p), p=p)
-    lines = []
-    for turn in range(min(4, rng.geometric(0.55))):
-        if turn and rng.random() > 0.7:
-            intent = rng.choice(len(p), p=p)
-        text = corpus.texts[rng.choice(pool[intent])]
-        lines.append(_trace(f"{name}-{turn}", name, at, text))
-        at += timedelta(seconds=float(rng.uniform(20, 200)))
-    return lines
-
-
-def _trace(key: str, session: str, at: datetime, text: str) -> str:
-    digest = hashlib.sha256(key.encode()).hexdigest()
-    start = int((at - datetime(1970, 1, 1)).total_seconds() * 1e9)
-
-    def span(number: int, parent: str, kind: str, attributes: dict[str, str]) -> dict:
-        named = {"openinference.span.kind": kind, "session.id": session, **attributes}
-        return {
-            "traceId": digest[:32],
-            "spanId": digest[32 + 16 * number :][:16],
-            "parentSpanId": parent,
-            "name": kind.lower(),
-            "startTimeUnixNano": str(start + number * 10**6),
-            "endTimeUnixNano": str(start + 10**9),
-            "attributes": [{"key": k, "value": {"stringValue": v}} for k, v in named.items()],
-        }
-
-    root = span(0, "", "AGENT", {"input.value": text, "output.value": "Sure, let me look."})
-    child = span(1, root["spanId"], "LLM", {"llm.model_name": "example-model"})
-    resource = [{"key": "service.name", "value": {"stringValue": "bank-assistant"}}]
-    return json.dumps(
-        {
-            "resourceSpans": [
-                {"resource": {"attributes": resource}, "scopeSpans": [{"spans": [child, root]}]}
-            ]
-        }
-    )
 
 
 def intent_groups(corpus: Corpus, vectors: np.ndarray, n_groups: int = 10) -> np.ndarray:
@@ -236,6 +109,9 @@ def measure(home: Path, corpus: Corpus, vectors, hashes, traffic: Traffic, p, q,
             " WHERE as_of = ? AND taxonomy_id = ?",
             [score["as_of"], score["taxonomy_id"]],
         ).pl()
+        sample = "SELECT text_hash, sum(steady_weight) FROM trace_sample WHERE as_of = ? GROUP BY 1"
+        weights = dict(con.execute(sample, [score["as_of"]]).fetchall())
+        suite = con.sql("SELECT text_hash FROM eval_cases").fetchall()
     fingerprint = vector_cache(settings).fingerprint
     taxonomy = taxonomies.load(settings.taxonomies, score["taxonomy_id"])
     clusters = assign(taxonomy, vectors, hashes, embedding_fingerprint=fingerprint).cluster_id
@@ -260,14 +136,22 @@ def measure(home: Path, corpus: Corpus, vectors, hashes, traffic: Traffic, p, q,
         "in_gap": float(texts["in_gap"].mean()),
     }
     if mode == "gap":
-        intent = dict(zip(hashes, corpus.intents, strict=True))
-        truth = np.array([q[intent[h]] == 0 for h in texts["text_hash"]])
+        intent_of = dict(zip(hashes, corpus.intents, strict=True))
+        intents = np.array([intent_of[h] for h in texts["text_hash"]])
+        truth = q[intents] == 0
+        known = by_cases(
+            np.bincount(intents, [weights[h] for h in texts["text_hash"]], minlength=len(q)),
+            np.bincount([intent_of[h] for (h,) in suite], minlength=len(q)),
+        )[intents]
+        found, empty = texts["gap_score"].to_numpy(), texts["no_case"].to_numpy()
         row |= {
-            "gap_auc": auc(truth, texts["gap_score"].to_numpy()),
-            "gap_pr": at_true_size(truth, texts["gap_score"].to_numpy()),
-            "plain_auc": auc(truth, texts["no_case"].to_numpy().astype(float)),
-            "plain_precision": float(truth[texts["no_case"].to_numpy()].mean()),
-            "plain_recall": float(texts["no_case"].to_numpy()[truth].mean()),
+            "gap_auc": auc(truth, found),
+            "gap_pr": at_true_size(truth, found),
+            "oracle_auc": auc(truth, known),
+            "oracle_pr": at_true_size(truth, known),
+            "plain_auc": auc(truth, empty.astype(float)),
+            "plain_precision": float(truth[empty].mean()),
+            "plain_recall": float(empty[truth].mean()),
         }
     return row
 
@@ -286,6 +170,11 @@ def at_true_size(truth: np.ndarray, score: np.ndarray) -> float:
     return float(truth[named].mean())
 
 
+def by_cases(weight: np.ndarray, cases: np.ndarray) -> np.ndarray:
+    """Groups without a case first, by weight; then by cases per weight."""
+    return np.where(cases == 0, weight, -cases / np.maximum(weight, 1e-9))
+
+
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), required=True)
 @click.option("--seeds", type=click.IntRange(min=1), default=4, show_default=True)
@@ -300,12 +189,7 @@ def main(data: Path, seeds: int, cases: int, modes: str, keep: Path | None) -> N
     root = keep or Path(tempfile.mkdtemp(prefix="banking77-"))
     root.mkdir(parents=True, exist_ok=True)
     corpus = read_corpus(folder)
-    shared = Settings(home=root / "vectors")
-    cache = vector_cache(shared)
-    hashes = [text_hash(text) for text in corpus.texts]
-    frame = pl.DataFrame({"text_hash": hashes, "text": corpus.texts})
-    embed_texts(cache, lambda: embedder(shared.embedding), frame)
-    vectors = cache.get(hashes)
+    hashes, vectors = embedded("banking77", corpus.texts)
     groups = intent_groups(corpus, vectors)
 
     rows = []
@@ -313,7 +197,7 @@ def main(data: Path, seeds: int, cases: int, modes: str, keep: Path | None) -> N
         log = root / f"seed-{seed}.log"
         base = root / f"seed-{seed}"
         traffic = make_traffic(corpus, seed, root / f"traffic-{seed}")
-        shutil.copytree(shared.lake / "vectors", base / "lake" / "vectors")
+        give("banking77", base)
         seconds = {
             "ingest": evalcov(base, "ingest", "traces", str(root / f"traffic-{seed}"), log=log),
             "first_run": evalcov(base, "run", "weekly", log=log),
@@ -371,7 +255,8 @@ def report(runs: pl.DataFrame) -> None:
         click.echo(means.sort("mode"))
         if "gap_auc" in runs.columns:
             click.echo("Finding the left-out intents (gap mode)")
-            found = ["gap_auc", "gap_pr", "plain_auc", "plain_precision", "plain_recall"]
+            found = ["gap_auc", "gap_pr", "oracle_auc", "oracle_pr", "plain_auc"]
+            found += ["plain_precision", "plain_recall"]
             gaps = runs.filter(pl.col("mode") == "gap").select("seed", *found)
             click.echo(pl.concat([gaps, gaps.mean()], how="diagonal_relaxed"))
         click.echo("Traffic, sampled turns of the last window, and seconds")

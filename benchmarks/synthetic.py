@@ -1,22 +1,19 @@
-"""Accuracy and calibration of the divergence, beside simpler estimators on the same draws.
+"""The score on invented shares: its estimator beside simpler ones, designed suites, statuses.
 
-Production: Zipf shares over K clusters, known from 4,000 sessions of 1 to 5 turns in 120 strata.
-Suites: n cases from a distribution at a known divergence, in three shapes: `mixed` (partly another
-product's traffic, a third of its clusters missing), `dropped` (production with clusters left out),
-`tilted` (every share times a log-normal factor).
-
-Usage: python benchmarks/divergence.py [--suites 210] [--seed 7]
+Production: Zipf shares over K clusters (or shares of a real home), known from 4,000 sessions of 1
+to 5 turns in 120 strata. Suites: n cases from a distribution at a known divergence, in three
+shapes: `mixed` (partly another product's traffic, a third of its clusters missing), `dropped`
+(production with clusters left out), `tilted` (every share times a log-normal factor). Run by
+`calibration.py`.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections import defaultdict
 from datetime import datetime
-from pathlib import Path
 
 import numpy as np
+import polars as pl
 from scipy.optimize import brentq
 from scipy.special import rel_entr
 
@@ -25,7 +22,6 @@ from evalcov_pipeline.core.divergence import apportion, jsd, score_divergence
 from evalcov_pipeline.core.score import judge_suite
 from evalcov_pipeline.core.shares import production_shares
 
-OUT = Path(__file__).parent / "out" / "divergence.json"
 AS_OF = datetime(2026, 11, 2)
 SIZES = (30, 100, 300)
 TARGETS = (0.0, 0.15, 0.30, 0.44)
@@ -166,25 +162,26 @@ def accuracy(name, truth, n, target, suites, resamples, seed):
     }
 
 
-def print_accuracy(rows):
-    """The table of `accuracy`, and the mean of each estimator's RMSE."""
-    names = " ".join(f"{name:>15}" for name in rows[0]["rmse"])
-    print("RMSE (mean error); interval's coverage for mixed, dropped and tilted suites")
-    print(f"{'production':12}  K   n  jsd {names}   in 95% interval  width  p<.05 degraded")
-    for row in rows:
-        where = f"{row['production']:12} {row['clusters']:3d} {row['cases']:3d} {row['jsd']:.2f}"
-        cells = " ".join(f"{e:7.3f} ({row['bias'][m]:+.3f})" for m, e in row["rmse"].items())
-        inside = "/".join(f"{row['coverage'][shape]:.2f}" for shape in PATHS)
-        rates = f"{row['width']:.2f}   {row['significant']:.3f}   {row['degraded']:.3f}"
-        print(f"{where} {cells}   {inside}   {rates}")
-    for target in sorted({row["jsd"] for row in rows}):
+def accuracy_table(rows):
+    """`accuracy` in a table, with the mean RMSE of each estimator at each divergence."""
+    named = ("production", "clusters", "cases", "jsd")
+    cells = [
+        {name: row[name] for name in named}
+        | {m: f"{rmse:.3f} ({row['bias'][m]:+.3f})" for m, rmse in row["rmse"].items()}
+        | {"holds": float(np.mean(list(row["coverage"].values())))}
+        for row in rows
+    ]
+    means = []
+    for target in TARGETS:
         at = [row["rmse"] for row in rows if row["jsd"] == target]
-        means = ", ".join(f"{m} {np.mean([rmse[m] for rmse in at]):.4f}" for m in at[0])
-        print(f"mean RMSE at {target:.2f}: {means}")
+        mean = {m: f"{np.mean([rmse[m] for rmse in at]):.4f}" for m in at[0]}
+        means.append({"production": "mean RMSE", "jsd": target} | mean)
+    return pl.DataFrame(cells + means, infer_schema_length=None)
 
 
-def designed(suites, rng):
+def designed(suites, seed):
     """Suites apportioned to part of production: designed cases taken as designed, and as draws."""
+    rng = np.random.default_rng(seed)
     truth, errors = zipf(60), defaultdict(list)
     for _ in range(suites):
         kept = truth * (rng.random(60) < 0.5)
@@ -195,72 +192,53 @@ def designed(suites, rng):
         for name, plan in (("designed", counts), ("taken as draws", None)):
             score = score_divergence(production, counts, plan, rng)
             errors[name].append(score.jsd - score.bias - jsd(truth, counts / counts.sum()))
-    result = {name: float(np.sqrt(np.mean(np.square(e)))) for name, e in errors.items()}
-    print("\nRMSE on apportioned suites:", ", ".join(f"{m} {v:.3f}" for m, v in result.items()))
-    return result
+    return {name: float(np.sqrt(np.mean(np.square(e)))) for name, e in errors.items()}
 
 
-def false_statuses(suites, rng):
-    """Share of proportional suites with a false status, and of forgotten mass that is found."""
-    rows = []
-    print("\n  K shares   n  false gap or liability  false thin or over  forgotten mass found")
-    for k in (20, 40, 80):
-        for name, truth in (("flat", np.full(k, 1 / k)), ("zipf", zipf(k))):
-            productions = [estimated(truth, rng) for _ in range(20)]
-            for n in (30, 100, 300):
-                empty, tilted, found = [], [], []
-                for i in range(suites):
-                    production = productions[i % len(productions)]
-                    status = statuses(production, rng.multinomial(n, truth))
-                    empty.append(np.isin(status, ["gap", "liability"]).any())
-                    tilted.append(np.isin(status, ["thin", "over_represented"]).any())
-                    forgotten = rng.permutation(k) < k // 4
-                    cases = np.where(forgotten, 0, truth)
-                    status = statuses(production, rng.multinomial(n, cases / cases.sum()))
-                    named = np.isin(status, ["gap", "liability"]) & forgotten
-                    found.append(truth[named].sum() / truth[forgotten].sum())
-                row = {"clusters": k, "shares": name, "cases": n}
-                row |= {"false_empty": float(np.mean(empty)), "false_tilt": float(np.mean(tilted))}
-                row |= {"found": float(np.mean(found))}
-                rows.append(row)
-                print(
-                    f"{k:3d} {name:6} {n:3d}  {row['false_empty']:22.3f}  "
-                    f"{row['false_tilt']:18.3f}  {row['found']:20.2f}",
-                    flush=True,
-                )
-    return rows
+def status_cells(suites, seed=7):
+    """Arguments of `statuses` for every production and size."""
+    return [
+        (k, shape, n, suites, [seed, k, i, n])
+        for k in (20, 40, 80)
+        for i, shape in enumerate(("flat", "zipf"))
+        for n in SIZES
+    ]
 
 
-def statuses(production, counts):
+def statuses(k, shape, n, suites, seed):
+    """How many proportional suites have a false status, and how much is found that was forgotten.
+
+    A forgetful suite has no case in a random quarter of the clusters.
+    """
+    rng = np.random.default_rng(seed)
+    truth = zipf(k) if shape == "zipf" else np.full(k, 1 / k)
+    productions = [estimated(truth, rng) for _ in range(20)]
+    empty, tilted, found = [], [], []
+    for i in range(suites):
+        production = productions[i % len(productions)]
+        status = status_of(production, rng.multinomial(n, truth))
+        empty.append(np.isin(status, ["gap", "liability"]).any())
+        tilted.append(np.isin(status, ["thin", "over_represented"]).any())
+        forgotten = rng.permutation(k) < k // 4
+        cases = np.where(forgotten, 0, truth)
+        status = status_of(production, rng.multinomial(n, cases / cases.sum()))
+        named = np.isin(status, ["gap", "liability"]) & forgotten
+        found.append(truth[named].sum() / truth[forgotten].sum())
+    return {
+        "clusters": k,
+        "shares": shape,
+        "cases": n,
+        "suites": suites,
+        "false_gap": float(np.mean(empty)),
+        "false_tilt": float(np.mean(tilted)),
+        "found": float(np.mean(found)),
+    }
+
+
+def status_of(production, counts):
     """Status of every cluster."""
     k = len(counts)
     coverage = cluster_coverage(
         range(k), production, production.shares, counts, as_of=AS_OF, newest_case_at=[None] * k
     )
     return coverage.clusters["status"].to_numpy()
-
-
-def main():
-    """Print the tables and write them as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--suites", type=int, default=210, help="suites per cell")
-    parser.add_argument("--seed", type=int, default=7)
-    options = parser.parse_args()
-    rng = np.random.default_rng(options.seed)
-    cells = accuracy_cells({}, options.suites, RESAMPLES, options.seed)
-    rows = [accuracy(*cell) for cell in cells]
-    print_accuracy(rows)
-    result = {
-        "suites": options.suites,
-        "seed": options.seed,
-        "accuracy": rows,
-        "designed": designed(options.suites // 5, rng),
-        "statuses": false_statuses(options.suites, rng),
-    }
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps(result, indent=2))
-    print(f"\nwritten to {OUT}")
-
-
-if __name__ == "__main__":
-    main()
