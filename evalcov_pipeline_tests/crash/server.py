@@ -21,7 +21,7 @@ _LIBRARIES = (
     "click", "dagster", "dagster_duckdb", "duckdb", "matplotlib.pyplot", "phonenumbers", "polars",
     "pyarrow.parquet", "pydantic_settings", "scipy.optimize", "scipy.stats", "sklearn.cluster",
 )  # fmt: skip
-_LONGEST_S = 120
+_LONGEST_S = 600
 
 
 class _Report(ctypes.Structure):
