@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+import polars as pl
 import pytest
 
 for name in [name for name in os.environ if name.startswith(("EVALCOV_", "DAGSTER_"))]:
@@ -25,8 +26,10 @@ from evalcov_pipeline.settings import (  # noqa: E402
     Settings,
     TaxonomySettings,
 )
+from evalcov_pipeline.storage.annotation import enqueue  # noqa: E402
 from evalcov_pipeline.storage.ingest import ingest_traces  # noqa: E402
 from evalcov_pipeline.storage.ingest_evals import ingest_evals  # noqa: E402
+from evalcov_pipeline.storage.warehouse import Warehouse, frame  # noqa: E402
 
 FIRST_DAY = datetime(2026, 9, 28)
 """A Monday."""
@@ -163,3 +166,63 @@ def copy(scored: Settings, tmp_path: Path) -> Settings:
     """The scored home, to be changed."""
     shutil.copytree(scored.home, tmp_path / "home")
     return scored.model_copy(update={"home": tmp_path / "home"})
+
+
+def tasks(questions: Sequence[Mapping[str, Any]], **fields: Any) -> pl.DataFrame:
+    """Rows of `annotation_queue` named task-0, task-1 ...; `fields` hold for all of them.
+
+    Args:
+        questions: at least text and text_hash of each task.
+        fields: columns that differ from the usual ones.
+    """
+    usual = {
+        "plan_id": "plan-1", "batch_id": None, "purpose": "new_case", "context": None,
+        "answer": "Here is how.", "cluster_id": 0, "cluster_key": "c-0",
+        "cluster_label": "parcels", "category": None, "reason": "largest gap", "source": "generic",
+        "trace_id": None, "turn_index": 0, "designed": True, "status": "open", "route": "default",
+        "priority": 1.0, "raters_wanted": 1, "suggestion": None, "case_id": None,
+        "created_at": LAST_WEEK + timedelta(days=8), "resolved_at": None,
+    }  # fmt: skip
+    return pl.DataFrame(
+        [
+            usual | {"task_id": f"task-{number}"} | fields | dict(question)
+            for number, question in enumerate(questions)
+        ],
+        infer_schema_length=None,
+    )
+
+
+CONTEXT = orjson.dumps(
+    [
+        {"role": "user", "content": "Hello, I have a question."},
+        {"role": "assistant", "content": "How can I help?"},
+    ]
+).decode()
+"""What was said before a queued query: JSON as in `annotation_queue.context`."""
+
+
+@pytest.fixture
+def queued_home(copy: Settings) -> Settings:
+    """A scored home that asks about six sampled queries, task-0 to task-5.
+
+    task-1 has a context, task-2 wants two raters, task-3 lies on the route payments, task-4 is for
+    calibration, and task-5 carries a suggestion.
+    """
+    special: list[dict[str, Any]] = [
+        {},
+        {"context": CONTEXT, "turn_index": 1},
+        {"raters_wanted": 2},
+        {"route": "payments", "priority": 2.0},
+        {"purpose": "calibration", "plan_id": None, "batch_id": "batch-1", "designed": False},
+        {"suggestion": orjson.dumps({"keep": True, "category": "parcels", "by": "near"}).decode()},
+    ]
+    with Warehouse(copy.warehouse).writer() as con:
+        asked = frame(
+            con,
+            "SELECT text, text_hash, arg_min(trace_id, started_at) AS trace_id FROM trace_sample"
+            " JOIN texts USING (text_hash) GROUP BY text, text_hash ORDER BY text_hash LIMIT ?",
+            [len(special)],
+        ).to_dicts()
+        enqueue(con, tasks([a | b for a, b in zip(asked, special, strict=True)]))
+    Warehouse(copy.warehouse).publish(copy.published)
+    return copy
