@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from evalcov_pipeline.cli import BAD_INPUT, CHECK_FAILED, main
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats import find
-from evalcov_pipeline.formats.fields import inert, rows
 from evalcov_pipeline.formats.lines import LONGEST_LINE, Reject, lines, open_bytes
+from evalcov_pipeline.formats.rows import inert, read_rows
 from evalcov_pipeline.settings import Settings, get_settings
 from evalcov_pipeline.storage.ingest import ingest_traces
 from evalcov_pipeline.storage.ingest_evals import ingest_evals
@@ -338,14 +338,14 @@ def test_a_json_array_and_an_indented_document_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_a_csv_tells_its_delimiter_by_its_header(tmp_path: Path, delimiter: str) -> None:
     text = delimiter.join(["case_id", "input"]) + "\n" + delimiter.join(["c", '"one, two; three"'])
-    assert list(rows(file(tmp_path / "e.csv", text))) == [
+    assert list(read_rows(file(tmp_path / "e.csv", text))) == [
         (2, {"case_id": "c", "input": "one, two; three"})
     ]
 
 
 def test_a_broken_row_of_a_csv_costs_only_itself(tmp_path: Path) -> None:
     text = b'input,category\n"a ""quoted""\ntext",x\nb\nc,x,y\n"d"d,x\n\xff,x\ne\x00,x\n"open,x\n'
-    found = list(rows(file(tmp_path / "e.csv", text)))
+    found = list(read_rows(file(tmp_path / "e.csv", text)))
     good = [item[1]["input"] for item in found if not isinstance(item, Reject)]
     assert good == ['a "quoted"\ntext', "b", "e\x00"]
     assert [(r.line, r.reason.split(",")[0]) for r in found if isinstance(r, Reject)] == [
@@ -370,7 +370,7 @@ def test_no_cell_is_a_formula_and_every_cell_comes_back(
     writer.writerows([[inert(text)] for text in texts])
     assert not any(inert(text)[0] in "=+-@\t\r\n＝＋－＠" for text in texts)
     path = file(tmp_path_factory.mktemp("csv") / "e.csv", written.getvalue())
-    assert [item[1]["input"] for item in rows(path) if not isinstance(item, Reject)] == texts
+    assert [item[1]["input"] for item in read_rows(path) if not isinstance(item, Reject)] == texts
 
 
 def test_an_odd_parquet_file_is_rejected_row_by_row(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import click
 import orjson
 
 from evalcov_pipeline.errors import BadInput
-from evalcov_pipeline.formats.fields import inert
 from evalcov_pipeline.formats.generic_evals import is_conversation
 from evalcov_pipeline.formats.messages import parsed
+from evalcov_pipeline.formats.rows import inert
 from evalcov_pipeline.settings import get_settings
 from evalcov_pipeline.storage.warehouse import Warehouse, frame
 

@@ -19,6 +19,7 @@ from evalcov_pipeline.core.texts import normalise
 from evalcov_pipeline.formats import fields
 from evalcov_pipeline.formats.attributes import feedback
 from evalcov_pipeline.formats.lines import Reject, Unreadable, plain_suffix
+from evalcov_pipeline.formats.rows import read_rows
 from evalcov_pipeline.formats.traces import Cells, TraceOptions, batches, cells
 
 NAME = "generic"
@@ -84,7 +85,7 @@ def read(path: Path, options: TraceOptions) -> Iterator[pl.DataFrame | Reject]:
 
 
 def _turns(path: Path, options: TraceOptions) -> Iterator[Cells | Reject]:
-    for item in fields.rows(path):
+    for item in read_rows(path):
         if isinstance(item, Reject):
             yield item
             continue

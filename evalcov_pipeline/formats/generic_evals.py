@@ -14,9 +14,9 @@ from evalcov_pipeline.core.texts import normalise
 from evalcov_pipeline.formats import fields
 from evalcov_pipeline.formats.lines import Reject, Unreadable
 from evalcov_pipeline.formats.messages import content, parsed
+from evalcov_pipeline.formats.rows import read_rows
 
 Row = dict[str, Any]
-_LONGEST_TEXT = 2_000_000
 
 
 def read_cases(
@@ -63,7 +63,7 @@ def _read(
     finish: Callable[[Row], Row],
 ) -> Iterator[Row | Reject]:
     fields.check_mapping(mapping or {}, declared)
-    for item in fields.rows(path):
+    for item in read_rows(path):
         if isinstance(item, Reject):
             yield item
             continue
@@ -103,11 +103,11 @@ def _input(value: Any) -> str | list[dict[str, str]]:
         if not is_conversation(messages):
             if not normalise(value):
                 raise Unreadable("is blank")
-            return _short(value)
+            return fields.bounded(value)
         value = messages
     if not (isinstance(value, list) and value and all(map(_is_message, value))):
         raise Unreadable("is neither text nor a list of {role, content}")
-    said = [{"role": m["role"], "content": _short(content(m) or "")} for m in value]
+    said = [{"role": m["role"], "content": fields.bounded(content(m) or "")} for m in value]
     if not any(m["role"] == "user" and normalise(m["content"]) for m in said):
         raise Unreadable("has no user message")
     return said
@@ -123,16 +123,6 @@ def _is_message(value: Any) -> bool:
     )
 
 
-def _expected(value: Any) -> str:
-    return _short(fields.content(value))
-
-
-def _short(text: str) -> str:
-    if len(text) > _LONGEST_TEXT:
-        raise Unreadable(f"is longer than {_LONGEST_TEXT:,} characters")
-    return text
-
-
 def _share(value: Any) -> float:
     score = fields.number(value)
     if not 0 <= score <= 1:
@@ -143,7 +133,7 @@ def _share(value: Any) -> float:
 _CASE: dict[str, fields.Parser] = {
     "case_id": fields.name,
     "input": _input,
-    "expected": _expected,
+    "expected": fields.statement,
     "category": fields.name,
     "tags": fields.texts,
     "origin": fields.one_of("hand_authored", "synthetic", "production", "incident"),
