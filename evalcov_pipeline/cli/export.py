@@ -1,10 +1,10 @@
-"""`evalcov export`: the suite in a file."""
+"""`evalcov export`: the suite, or the queue of queries to label, in a file."""
 
 from __future__ import annotations
 
 import csv
 import io
-import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +12,77 @@ import click
 import orjson
 
 from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.formats import label_studio
+from evalcov_pipeline.formats.annotations import write_csv, write_jsonl
 from evalcov_pipeline.formats.generic_evals import is_conversation
 from evalcov_pipeline.formats.messages import parsed
 from evalcov_pipeline.formats.rows import inert
-from evalcov_pipeline.settings import get_settings
+from evalcov_pipeline.settings import Settings, get_settings
+from evalcov_pipeline.storage.annotation import WAITING, tasks_with
+from evalcov_pipeline.storage.files import write_beside
 from evalcov_pipeline.storage.warehouse import Warehouse, frame
 
-_FIELDS = (
+_CASE = (
     "case_id", "input", "expected", "category", "tags", "origin", "source_ref", "created_at",
 )  # fmt: skip
+_STATUSES = (*WAITING, "kept", "rejected", "superseded")
+_FORMULAS = (
+    "  cells that a spreadsheet would run as formulas begin with an apostrophe; `evalcov ingest"
+    " {}` takes it off again"
+)
 
 
 @click.command("export")
-@click.argument("what", type=click.Choice(["evals"]))
-@click.option("--format", "format_", type=click.Choice(["jsonl", "csv"]), default="jsonl")
+@click.argument("what", type=click.Choice(["evals", "queue"]))
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["jsonl", "csv", label_studio.NAME]),
+    default="jsonl",
+    show_default=True,
+)
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
     help="File to write; without an extension the format's own is added.",
 )
-def command(what: str, format_: str, out: Path) -> None:
-    """Write the active eval cases in a form that `evalcov ingest evals` reads back."""
+@click.option("--route", help="Only the tasks of this queue.")
+@click.option(
+    "--status",
+    "statuses",
+    type=click.Choice(_STATUSES),
+    multiple=True,
+    help="Only tasks with this status; repeatable [default: those that wait for a label].",
+)
+def command(
+    what: str, format_: str, out: Path, route: str | None, statuses: tuple[str, ...]
+) -> None:
+    """Write eval cases, or the queue of queries to label, in a form that `ingest` reads back.
+
+    `evals` are the active cases, for `evalcov ingest evals`. `queue` are the tasks that wait for a
+    label, with columns to fill in (rater, keep, passed, expected, category, note) or as tasks of
+    Label Studio with the labelling interface beside them, for `evalcov ingest annotations`.
+    """
     settings = get_settings()
+    if not out.parent.is_dir():
+        raise BadInput("no such folder", str(out.parent), "make it first")
+    if what == "queue":
+        _queue(settings, format_, out, route, statuses)
+        return
+    for option, value in (("--route", route), ("--status", statuses)):
+        if value:
+            raise BadInput("eval cases are in no queue", option, "leave it out")
+    if format_ not in _SUITE:
+        raise BadInput(f"eval cases are not written as {format_}", "--format", "jsonl or csv")
+    _suite(settings, format_, out)
+
+
+def _suite(settings: Settings, format_: str, out: Path) -> None:
     with Warehouse(settings.warehouse, settings.lock_timeout_s).reader() as con:
         rows = frame(
             con,
-            f"SELECT {', '.join(_FIELDS)} FROM eval_cases WHERE status = 'active' ORDER BY case_id",
+            f"SELECT {', '.join(_CASE)} FROM eval_cases WHERE status = 'active' ORDER BY case_id",
         ).to_dicts()
     if not rows:
         raise BadInput(
@@ -46,36 +90,40 @@ def command(what: str, format_: str, out: Path) -> None:
             where=str(settings.warehouse),
             what_to_do="run `evalcov ingest evals FILES`, then `evalcov run weekly`",
         )
-    out = out if out.suffix else out.with_suffix(f".{format_}")
-    cases = [_case(row) for row in rows]
-    _write(out, _csv(cases) if format_ == "csv" else _jsonl(cases))
-    click.echo(f"{out}: {len(cases)} cases")
+    out = _named(out, f".{format_}")
+    write_beside(out, _SUITE[format_]([_case(row) for row in rows]))
+    click.echo(f"{out}: {len(rows)} cases")
     if format_ == "csv":
-        click.echo(
-            "  cells that a spreadsheet would run as formulas begin with an apostrophe;"
-            " `evalcov ingest evals` takes it off again",
-            err=True,
+        click.echo(_FORMULAS.format("evals"), err=True)
+
+
+def _queue(
+    settings: Settings, format_: str, out: Path, route: str | None, statuses: Sequence[str]
+) -> None:
+    with Warehouse(settings.warehouse, settings.lock_timeout_s).reader() as con:
+        tasks = tasks_with(con, statuses or WAITING, route).to_dicts()
+    if not tasks:
+        raise BadInput(
+            what="no task of the queue is like that" if route or statuses else "the queue is empty",
+            where=" ".join([f"--route {route}"] * bool(route) + [f"--status {s}" for s in statuses])
+            or str(settings.warehouse),
+            what_to_do="draw queries to label with `evalcov refresh`",
         )
+    extension, write = _QUEUE[format_]
+    out = _named(out, extension)
+    write_beside(out, write(tasks))
+    click.echo(f"{out}: {len(tasks)} tasks")
+    if format_ == label_studio.NAME:
+        interface = out.with_suffix(".config.xml")
+        write_beside(interface, label_studio.INTERFACE.encode())
+        click.echo(f"{interface}: their labelling interface (Settings > Labeling Interface > Code)")
+    if format_ == "csv":
+        click.echo(_FORMULAS.format("annotations"), err=True)
+    click.echo("  labelled, they come back with `evalcov ingest annotations FILE`", err=True)
 
 
-def _write(out: Path, content: bytes) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        BadInput: its folder is not there.
-    """
-    if not out.parent.is_dir():
-        raise BadInput("no such folder", str(out.parent), "make it first")
-    partial = out.with_name(f".evalcov.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _jsonl(cases: list[dict[str, Any]]) -> bytes:
-    return b"".join(orjson.dumps(case) + b"\n" for case in cases)
+def _named(out: Path, extension: str) -> Path:
+    return out if out.suffix else out.with_suffix(extension)
 
 
 def _case(row: dict[str, Any]) -> dict[str, Any]:
@@ -87,9 +135,13 @@ def _case(row: dict[str, Any]) -> dict[str, Any]:
     return case
 
 
-def _csv(cases: list[dict[str, Any]]) -> bytes:
+def _jsonl(cases: Sequence[dict[str, Any]]) -> bytes:
+    return b"".join(orjson.dumps(case) + b"\n" for case in cases)
+
+
+def _csv(cases: Sequence[dict[str, Any]]) -> bytes:
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, _FIELDS, restval="")
+    writer = csv.DictWriter(text, _CASE, restval="")
     writer.writeheader()
     for case in cases:
         writer.writerow(
@@ -99,3 +151,11 @@ def _csv(cases: list[dict[str, Any]]) -> bytes:
             }
         )
     return text.getvalue().encode()
+
+
+_SUITE: dict[str, Callable[[Sequence[dict[str, Any]]], bytes]] = {"jsonl": _jsonl, "csv": _csv}
+_QUEUE: dict[str, tuple[str, Callable[[Sequence[dict[str, Any]]], bytes]]] = {
+    "jsonl": (".jsonl", write_jsonl),
+    "csv": (".csv", write_csv),
+    label_studio.NAME: (".json", label_studio.write),
+}

@@ -15,6 +15,7 @@ from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats import find
 from evalcov_pipeline.settings import Settings, get_settings
 from evalcov_pipeline.storage.ingest import IngestReport, ingest_traces, input_files
+from evalcov_pipeline.storage.ingest_annotations import ingest_annotations
 from evalcov_pipeline.storage.ingest_evals import ingest_evals
 
 Kind = Literal["traces", "evals", "results"]
@@ -26,7 +27,7 @@ _DEMO_DATA = (
 
 
 @click.command("ingest")
-@click.argument("kind", type=click.Choice(["traces", "evals", "results"]))
+@click.argument("kind", type=click.Choice(["traces", "evals", "results", "annotations"]))
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--format", "format_", default="auto", show_default=True, help="Outside format.")
 @click.option(
@@ -37,14 +38,16 @@ _DEMO_DATA = (
     help="Take a canonical field from a field of the file; repeatable.",
 )
 @click.option("--source", help="Name of the system that the traces come from.")
+@click.option("--rater", help="Who labelled, where the file does not say.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if a row was rejected.")
 @click.option("--replace-demo", is_flag=True, help="Throw the demo's data away first.")
 def command(
-    kind: Kind,
+    kind: Kind | Literal["annotations"],
     paths: tuple[str, ...],
     format_: str,
     mapping: tuple[str, ...],
     source: str | None,
+    rater: str | None,
     strict: bool,
     replace_demo: bool,
 ) -> int:
@@ -57,6 +60,15 @@ def command(
     fields = _mapping(mapping)
     if source and kind != "traces":
         raise BadInput(f"{kind} have no source", "--source", "leave it out")
+    if kind == "annotations":
+        if replace_demo:
+            raise BadInput(
+                "labels are about the queue of this home", "--replace-demo", "leave it out"
+            )
+        rejected = _ingest_labels(settings, paths, format_, fields, rater)
+        return CHECK_FAILED if strict and rejected else 0
+    if rater:
+        raise BadInput(f"{kind} have no rater", "--rater", "leave it out")
     files = input_files(paths)
     demo = settings.home / DEMO_MARK
     if demo.exists():
@@ -107,6 +119,37 @@ def ingest_files(
     for line in report.unreadable:
         click.echo(f"evalcov: {line}", err=True)
     return report
+
+
+def _ingest_labels(
+    settings: Settings,
+    paths: Sequence[str | Path],
+    format_: str,
+    mapping: Mapping[str, str],
+    rater: str | None,
+) -> int:
+    """Read labels, print what came of them, and tell the sensors; how many were rejected."""
+    with rows_read("annotations") as progress:
+        report = ingest_annotations(
+            paths, settings, format=format_, rater=rater, mapping=mapping, progress=progress
+        )
+    click.echo(
+        f"annotations: {report.new} new, {report.changed} changed, {report.unchanged} unchanged,"
+        f" {report.outdated} outdated, {report.rejected} rejected, {report.empty} rows without a"
+        f" label, from {report.files} file(s)"
+    )
+    if report.rejected:
+        click.echo(f"  rejected rows with their reasons: {settings.quarantine}", err=True)
+    merged = report.merged
+    click.echo(
+        f"suite: {merged.added} cases added, {merged.changed} changed, {merged.retired} retired;"
+        f" {merged.waiting} tasks wait for labels"
+    )
+    if report.new or report.changed or report.outdated:
+        from evalcov_pipeline.cli import jobs
+
+        jobs.announce(settings, "annotations", {"new": report.new, "changed": report.changed})
+    return report.rejected
 
 
 def _mapping(pairs: Sequence[str]) -> dict[str, str]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from re import compile as regex
 from types import MappingProxyType
 from typing import Any
 
 from evalcov_pipeline.errors import BadInput
-from evalcov_pipeline.formats import generic, generic_evals, otlp
-from evalcov_pipeline.formats.lines import Reject, head
+from evalcov_pipeline.formats import generic, generic_evals, label_studio, otlp
+from evalcov_pipeline.formats.annotations import read as read_labels
+from evalcov_pipeline.formats.lines import Reject, head, plain_suffix
 from evalcov_pipeline.formats.messages import parsed
 
 AUTO = "auto"
@@ -34,6 +36,10 @@ class Format:
     read: Callable[..., Iterator[Any]]
 
 
+def _ends_in(*suffixes: str) -> Callable[[Path, bytes], bool]:
+    return lambda path, start: plain_suffix(path) in suffixes
+
+
 FORMATS = MappingProxyType(
     {
         "traces": (
@@ -42,6 +48,12 @@ FORMATS = MappingProxyType(
         ),
         "evals": (Format(generic.NAME, generic.recognises, generic_evals.read_cases),),
         "results": (Format(generic.NAME, generic.recognises, generic_evals.read_results),),
+        "annotations": (
+            Format(label_studio.NAME, label_studio.recognises, label_studio.read),
+            Format("csv", _ends_in(".csv", ".tsv"), partial(read_labels, suffix=".csv")),
+            Format("parquet", _ends_in(".parquet"), partial(read_labels, suffix=".parquet")),
+            Format("jsonl", generic.recognises, partial(read_labels, suffix=".jsonl")),
+        ),
     }
 )
 """Formats by kind of input, in the order in which they are tried."""
@@ -50,6 +62,7 @@ FORMATS = MappingProxyType(
 _TELLTALES = {
     "traces": regex(rb"resourceSpans|resourceLogs|query_text").search,
     "results": regex(rb"\brun_id\b").search,
+    "annotations": regex(rb"\b(task_id|rater|completed_by)\b").search,
     "evals": regex(rb"(?<![\w.])input(?![\w.])").search,
 }
 """What the beginning of a file of each kind holds."""

@@ -216,16 +216,23 @@ def tasks_for(
     Returns:
         Rows of `annotation_queue`: disagreements first, then by priority, then the oldest.
     """
+    waiting = tasks_with(con, WAITING, route)
+    mine = frame(con, "SELECT task_id FROM annotations WHERE rater = ?", [rater])
+    return waiting.join(mine, on="task_id", how="anti", maintain_order="left")
+
+
+def tasks_with(
+    con: duckdb.DuckDBPyConnection, statuses: Collection[str], route: str | None = None
+) -> pl.DataFrame:
+    """Tasks of some statuses, all of them or those of one queue, ordered as in `tasks_for`."""
     return frame(
         con,
         """
-        SELECT * FROM annotation_queue q
-        WHERE status IN ('open', 'labelled', 'adjudicate') AND ($2 IS NULL OR route = $2)
-          AND NOT EXISTS (SELECT 1 FROM annotations a
-                          WHERE a.task_id = q.task_id AND a.rater = $1)
+        SELECT * FROM annotation_queue
+        WHERE list_contains($1, status) AND ($2 IS NULL OR route = $2)
         ORDER BY status != 'adjudicate', priority DESC, created_at, task_id
         """,
-        [rater, route],
+        [list(statuses), route],
     )
 
 
