@@ -78,14 +78,14 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     options = parser.parse_args()
     print(
-        f"{'kind':8} {'files':>8} {'refused':>8} {'in part':>8} {'read':>8} {'broken':>7}  slowest"
+        f"{'kind':11} {'files':>8} {'refused':>8} {'in part':>8} {'read':>8} {'broken':>7}  slowest"
     )
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for kind in options.kinds:
             row = fuzz(kind, options.inputs // len(options.kinds), options.seed, Path(folder))
             print(
-                f"{kind:8} {row['files']:8} {row['refused']:8} {row['in part']:8} {row['read']:8}"
+                f"{kind:11} {row['files']:8} {row['refused']:8} {row['in part']:8} {row['read']:8}"
                 f" {row['promises_broken']:7}  {row['slowest_s']:.2f} s",
                 flush=True,
             )

@@ -24,13 +24,14 @@ from hypothesis import strategies as st
 from evalcov_pipeline.core.turns import SPANS
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats import find
+from evalcov_pipeline.formats.annotations import Answer
 from evalcov_pipeline.formats.lines import Reject
 from evalcov_pipeline.formats.traces import TraceOptions
 from evalcov_pipeline_tests import otlp_lines
 
 LATEST = datetime(2026, 11, 2)
-KINDS = ("otlp", "traces", "evals", "results")
-"""What is read: OTLP traces, and the three kinds of rows."""
+KINDS = ("otlp", "traces", "evals", "results", "annotations", "labelstudio")
+"""What is read: OTLP traces, the kinds of rows, and Label Studio's exports."""
 
 _PACK: dict[str, Callable[[bytes], bytes]] = {
     "": lambda content: content,
@@ -95,6 +96,20 @@ VALID: Mapping[str, list[Any]] = {
          "repeat": 0, "at": "2026-09-01", "output": {"a": 1}}
         for i in range(3)
     ],
+    "annotations": [
+        {"task_id": "t", "rater": "ann", "keep": True, "passed": "no", "at": "2026-09-01"},
+        {"item_id": "t", "rater": 7, "expected": "ho", "category": "c", "note": "n", "x": [1]},
+        {"task_id": "t", "rater": None, "keep": None},
+    ],
+    "labelstudio": [
+        {"id": 1, "data": {"task_id": "t"}, "predictions": [], "annotations": [
+            {"id": 2, "completed_by": {"id": 3, "email": "a@b.example"}, "was_cancelled": False,
+             "updated_at": "2026-09-01T12:00:00Z", "result": [
+                {"from_name": "keep", "type": "choices", "value": {"choices": ["keep"]}},
+                {"from_name": "note", "type": "textarea", "value": {"text": ["a", "b"]}}]}]},
+        {"task_id": "t", "keep": "keep", "note": {"text": ["a"]}, "annotation_id": 3,
+         "annotator": 7, "created_at": "2026-09-01T12:00:00Z"},
+    ],
 }  # fmt: skip
 """JSON Lines by kind, every one of them readable."""
 
@@ -133,7 +148,7 @@ class HostileFile:
 @st.composite
 def hostile_files(draw: st.DrawFn, kind: str) -> HostileFile:
     """A file that a reader of this kind has to survive."""
-    tables = [] if kind == "otlp" else [_table, _parquet]
+    tables = [] if kind in ("otlp", "labelstudio") else [_table, _parquet]
     make = draw(st.sampled_from([_bytes, _swapped, _swapped, _damaged, *tables]))
     made: HostileFile = draw(make(kind))
     packing = draw(st.sampled_from(sorted(_PACK)))
@@ -172,7 +187,9 @@ def _swapped(draw: st.DrawFn, kind: str) -> HostileFile:
             break
     if draw(st.integers(0, 9)) == 0:
         return HostileFile(".json", _dumps(rows))
-    countable = kind != "otlp" and len(rows) > 1  # a list alone is an array of rows
+    countable = (
+        kind not in ("otlp", "labelstudio") and len(rows) > 1
+    )  # a list alone is an array of rows
     content = b"\n".join(map(_dumps, rows))
     return HostileFile(".jsonl", content, len(rows) if countable else None)
 
@@ -260,10 +277,11 @@ def survives(kind: str, file: HostileFile, folder: Path) -> str:
     path = folder / f"file{file.suffix}"
     path.write_bytes(file.content)
     options = (TraceOptions(latest=LATEST),) if kind in ("otlp", "traces") else (None, LATEST)
-    name = {"otlp": "traces", "traces": "traces"}.get(kind, kind)
+    name = {"otlp": "traces", "labelstudio": "annotations"}.get(kind, kind)
+    format_ = {"traces": "generic", "evals": "generic", "results": "generic", "annotations": "auto"}
     refused = None
     try:
-        reader = find(name, path, "otlp" if kind == "otlp" else "generic")
+        reader = find(name, path, format_.get(kind, kind))
         items = list(reader.read(path, *options))
     except BadInput as error:
         refused = error
@@ -290,8 +308,13 @@ def survives(kind: str, file: HostileFile, folder: Path) -> str:
             )
             assert item["started_at"].is_between(datetime(1990, 1, 1), LATEST).all()
             good += item.height
+        elif isinstance(item, Answer):
+            assert item.label is None or (item.label["task_id"] and item.label["rater"])
+            assert isinstance(item.raw, str)
+            good += 1
         else:
-            assert item["case_id"]
+            assert item[0] >= 1
+            assert item[1]["case_id"]
             assert _dumps(item)
             good += 1
     if file.rows is not None:

@@ -11,6 +11,7 @@ import duckdb
 import polars as pl
 import pytest
 
+from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.storage.evals import (
     add_results,
     derive_suite,
@@ -19,7 +20,15 @@ from evalcov_pipeline.storage.evals import (
     suite,
     summarise_runs,
 )
-from evalcov_pipeline.storage.ledger import broken_link, record_cases
+from evalcov_pipeline.storage.ledger import (
+    GENESIS,
+    broken_link,
+    event_hash,
+    head,
+    lost_regression,
+    read_events,
+    record_cases,
+)
 from evalcov_pipeline.storage.warehouse import Warehouse, frame
 
 MARCH, APRIL, MAY = datetime(2026, 3, 1), datetime(2026, 4, 1), datetime(2026, 5, 1)
@@ -31,6 +40,7 @@ def unchanged(texts: Sequence[str]) -> list[str]:
 
 
 def case(name: str, text: str = "where is my parcel?", **fields: Any) -> dict[str, Any]:
+    """An eval case."""
     return {"case_id": name, "input": text, **fields}
 
 
@@ -104,22 +114,165 @@ def test_a_multi_turn_case_is_covered_by_its_last_user_message(
     assert con.execute(joined).fetchall() == [("cancel my order", 2)]
 
 
+def rehash(con: duckdb.DuckDBPyConnection, first: int) -> None:
+    """Compute the hashes from an event on anew, as somebody who knows how would."""
+    previous = GENESIS
+    for event in read_events(con).iter_rows(named=True):
+        if event["event_id"] >= first:
+            event["previous_hash"] = previous
+            event["hash"] = event_hash(event)
+            con.execute(
+                "UPDATE eval_case_events SET previous_hash = ?, hash = ? WHERE event_id = ?",
+                [previous, event["hash"], event["event_id"]],
+            )
+        previous = event["hash"]
+
+
 @pytest.mark.parametrize(
-    "tampering",
+    ("tampering", "breaks_at"),
     [
-        "UPDATE eval_case_events SET payload = replace(payload, 'b', 'c') WHERE event_id = 2",
-        "DELETE FROM eval_case_events WHERE event_id = 2",
-        "UPDATE eval_case_events SET actor = 'someone else' WHERE event_id = 2",
-        "DELETE FROM eval_case_events WHERE event_id = 1",
+        ("UPDATE eval_case_events SET payload = replace(payload, 'b', 'c') WHERE event_id = 2", 2),
+        ("UPDATE eval_case_events SET actor = 'someone else' WHERE event_id = 2", 2),
+        ("DELETE FROM eval_case_events WHERE event_id = 1", 1),
+        ("DELETE FROM eval_case_events WHERE event_id = 2", 2),
+        ("DELETE FROM eval_case_events WHERE event_id = 3", 3),
+        ("DELETE FROM eval_case_events", 1),
+        (
+            "UPDATE eval_case_events SET event_id = -event_id WHERE event_id > 1;"
+            "UPDATE eval_case_events SET event_id = 5 + event_id WHERE event_id < 0",
+            2,
+        ),
     ],
 )
-def test_a_changed_or_missing_event_breaks_the_chain(
-    con: duckdb.DuckDBPyConnection, tampering: str
+def test_a_changed_missing_or_moved_event_breaks_the_chain(
+    con: duckdb.DuckDBPyConnection, tampering: str, breaks_at: int
 ) -> None:
     record_cases(con, [case("a"), case("b"), case("c")], at=MARCH, actor="x")
     assert broken_link(con) is None
     con.execute(tampering)
-    assert broken_link(con) == (1 if "event_id = 1" in tampering else 2)
+    assert broken_link(con) == breaks_at
+
+
+def test_a_rehashed_suffix_is_another_end_than_was_noted(con: duckdb.DuckDBPyConnection) -> None:
+    record_cases(con, [case("a"), case("b"), case("c")], at=MARCH, actor="x")
+    con.execute("UPDATE eval_case_events SET actor = 'eve' WHERE event_id = 2")
+    rehash(con, 2)
+    assert broken_link(con) == 4
+
+
+def test_a_cut_ledger_takes_no_event_that_would_hide_the_cut(
+    con: duckdb.DuckDBPyConnection,
+) -> None:
+    record_cases(con, [case("a"), case("b")], at=MARCH, actor="x")
+    con.execute("DELETE FROM eval_case_events WHERE event_id = 2")
+    with pytest.raises(BadInput, match="does not end as it did"):
+        record_cases(con, [case("c")], at=APRIL, actor="x")
+
+
+def test_a_ledger_from_before_its_end_was_noted_is_taken_as_it_is(
+    con: duckdb.DuckDBPyConnection,
+) -> None:
+    record_cases(con, [case("a")], at=MARCH, actor="x")
+    con.execute("DROP TABLE ledger_head")
+    assert head(con) is None
+    assert broken_link(con) is None
+
+
+def guard(name: str, text: str = "charged twice", **fields: Any) -> dict[str, Any]:
+    """A regression case."""
+    return case(name, text, regression=True, expected="Refund it.", **fields)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"status": "retired"}, "only an active regression case can supersede it"),
+        ({"regression": False}, "stays one"),
+        ({"input": "something easier"}, "its input cannot change"),
+        ({"expected": "Anything."}, "its expected cannot change"),
+        ({"created_at": "2027-01-01T00:00:00Z"}, "its created_at cannot change"),
+    ],
+)
+def test_a_regression_case_cannot_be_weakened(
+    con: duckdb.DuckDBPyConnection, change: dict[str, Any], why: str
+) -> None:
+    record_cases(con, [guard("r")], at=MARCH, actor="x")
+    report = record_cases(con, [guard("r") | change, case("other")], at=APRIL, actor="x")
+    ((name, reason),) = report.refused
+    assert name == "r"
+    assert why in reason
+    assert report.imported == 1
+    derive(con)
+    assert active(con, MAY) == ["other", "r"]
+    assert lost_regression(con) is None
+
+
+def test_a_regression_case_can_get_another_category_and_a_case_can_become_one(
+    con: duckdb.DuckDBPyConnection,
+) -> None:
+    record_cases(con, [guard("r"), case("plain")], at=MARCH, actor="x")
+    changes = [guard("r", category="billing", tags=["money"]), case("plain", regression=True)]
+    report = record_cases(con, changes, at=APRIL, actor="x")
+    assert (report.edited, report.refused) == (2, ())
+    unstated = [case("r", "charged twice", expected="Refund it.", category="billing")]
+    assert record_cases(con, unstated, at=MAY, actor="x").refused == ()
+    derive(con)
+    assert con.execute("SELECT count(*) FROM eval_cases WHERE regression").fetchall() == [(2,)]
+
+
+def test_a_stricter_regression_case_takes_the_place_of_another(
+    con: duckdb.DuckDBPyConnection,
+) -> None:
+    record_cases(con, [guard("r")], at=MARCH, actor="x")
+    suite_file = [guard("r"), guard("s", "charged twice, and asked why", supersedes="r")]
+    report = record_cases(con, suite_file, at=APRIL, actor="x")
+    assert (report.imported, report.superseded, report.unchanged) == (1, 1, 1)
+    again = record_cases(con, suite_file, at=MAY, actor="x")
+    assert (again.unchanged, again.refused) == (2, ())
+    derive(con)
+    assert (active(con, APRIL - timedelta(days=1)), active(con, MAY)) == (["r"], ["s"])
+    statuses = "SELECT case_id, status, supersedes FROM eval_cases ORDER BY case_id"
+    assert con.execute(statuses).fetchall() == [("r", "superseded", None), ("s", "active", "r")]
+    assert lost_regression(con) is None
+    assert broken_link(con) is None
+
+
+@pytest.mark.parametrize(
+    ("successor", "why"),
+    [
+        (case("s", supersedes="r"), "is no active regression case"),
+        (guard("s", supersedes="r", status="retired"), "is no active regression case"),
+        (guard("s", supersedes="nobody"), "is no other case"),
+        (guard("s", supersedes="s"), "is no other case"),
+        (guard("s", supersedes="gone"), "is retired already"),
+        (guard("s", supersedes="old"), "is superseded already"),
+        (guard("old"), None),
+        (guard("old") | {"category": "new"}, "was superseded by r"),
+        (guard("r", supersedes="plain"), "which cannot change"),
+    ],
+)
+def test_who_may_supersede_whom(
+    con: duckdb.DuckDBPyConnection, successor: dict[str, Any], why: str | None
+) -> None:
+    start = [guard("old"), guard("r", supersedes="old"), case("plain"), case("gone")]
+    record_cases(con, start, at=MARCH, actor="x")
+    record_cases(con, [case("gone", status="retired")], at=MARCH, actor="x")
+    reasons = [reason for _, reason in record_cases(con, [successor], at=MAY, actor="x").refused]
+    assert len(reasons) == (why is not None)
+    assert all(why in reason for reason in reasons if why)
+
+
+@pytest.mark.parametrize("payload", ["'[1'", "replace(payload, 'true', 'false')"])
+def test_an_event_that_breaks_the_rules_is_found_whoever_wrote_it(
+    con: duckdb.DuckDBPyConnection, payload: str
+) -> None:
+    record_cases(con, [guard("r"), guard("r", category="billing")], at=MARCH, actor="x")
+    record_cases(con, [guard("r", category="money")], at=APRIL, actor="x")
+    con.execute(f"UPDATE eval_case_events SET payload = {payload} WHERE event_id = 2")
+    rehash(con, 2)
+    found = lost_regression(con)
+    assert found is not None
+    assert found[0] == 2
 
 
 def results(run: str, at: datetime, verdicts: dict[str, bool], **fields: Any) -> pl.DataFrame:

@@ -452,15 +452,17 @@ def test_eval_cases_need_only_an_input(tmp_path: Path) -> None:
     ]
     path = write(tmp_path / "e.jsonl", *map(json.dumps, given_rows))
     first, second, *bad = generic_evals.read_cases(path)
-    assert isinstance(first, dict)
-    assert isinstance(second, dict)
-    assert first["origin"] == "hand_authored"
+    assert isinstance(first, tuple)
+    assert isinstance(second, tuple)
+    assert (first[0], second[0]) == (1, 2)
+    first, second = first[1], second[1]
+    assert first["case_id"]
     assert second["input"] == chat
     assert second["created_at"] == "2026-07-31T22:00:00Z"
     assert [r.line for r in bad if isinstance(r, Reject)] == [3, 4, 5]
     again = next(iter(generic_evals.read_cases(write(tmp_path / "e.csv", "question", "hi"),
                                                {"input": "question"})))  # fmt: skip
-    assert again == first
+    assert again == (2, first)
 
 
 def test_eval_results_need_a_run_a_case_and_a_verdict(tmp_path: Path) -> None:
@@ -475,8 +477,9 @@ def test_eval_results_need_a_run_a_case_and_a_verdict(tmp_path: Path) -> None:
         "r,f,,87,,",
     )
     first, second, *bad = generic_evals.read_results(path)
-    assert isinstance(first, dict)
-    assert isinstance(second, dict)
+    assert isinstance(first, tuple)
+    assert isinstance(second, tuple)
+    first, second = first[1], second[1]
     assert (first["passed"], first["at"], first["repeat"]) == (True, NOON, 0)
     assert (second["passed"], second["at"], second["repeat"]) == (False, None, 1)
     reasons = [r.reason for r in bad if isinstance(r, Reject)]

@@ -85,14 +85,13 @@ def file(path: Path, content: bytes | str) -> Path:
 
 
 def read(kind: str, path: Path, *more: Any) -> tuple[list[Any], list[Reject]]:
-    """What the reader of a kind yields: good items and rejects."""
+    """What the reader of a kind yields: good items, without their lines, and rejects."""
     from evalcov_pipeline.formats.traces import TraceOptions
 
     options = (TraceOptions(latest=NOW),) if kind == "traces" else (None, NOW)
     items = list(find(kind, path).read(path, *options))
-    return [i for i in items if not isinstance(i, Reject)], [
-        i for i in items if isinstance(i, Reject)
-    ]
+    good = [i[1] if isinstance(i, tuple) else i for i in items if not isinstance(i, Reject)]
+    return good, [i for i in items if isinstance(i, Reject)]
 
 
 def reason(kind: str, path: Path, row: dict[str, Any]) -> str | None:

@@ -36,7 +36,7 @@ def _checks(settings: Settings) -> Iterator[tuple[str, bool, str]]:
     from evalcov_pipeline.embedding import EmbeddingModelError
     from evalcov_pipeline.storage.embedding import embedder
     from evalcov_pipeline.storage.lake import days_pending
-    from evalcov_pipeline.storage.ledger import broken_link
+    from evalcov_pipeline.storage.ledger import broken_link, head, lost_regression
     from evalcov_pipeline.storage.taxonomies import is_intact
     from evalcov_pipeline.storage.texts import redactor
     from evalcov_pipeline.storage.warehouse import Warehouse, one_row
@@ -66,10 +66,13 @@ def _checks(settings: Settings) -> Iterator[tuple[str, bool, str]]:
         return
     try:
         with Warehouse(settings.warehouse, settings.lock_timeout_s).reader() as con:
-            broken = broken_link(con)
+            broken, ends = broken_link(con), head(con)
+            lost = lost_regression(con)
             counts = one_row(
                 con,
                 "SELECT (SELECT count(*) FROM eval_case_events) AS events,"
+                " (SELECT count(*) FROM eval_cases WHERE regression AND status = 'active')"
+                " AS regressions,"
                 " (SELECT count(*) FROM coverage_scores WHERE headline) AS weeks,"
                 " (SELECT string_agg(taxonomy_id, ',') FROM taxonomies) AS taxonomies,"
                 " (SELECT arg_max(embedding_fingerprint, fitted_at) FROM taxonomies) AS model",
@@ -79,12 +82,16 @@ def _checks(settings: Settings) -> Iterator[tuple[str, bool, str]]:
         return
     assert counts is not None
     yield "warehouse", True, f"{settings.warehouse}, {counts['weeks']} weeks scored"
-    found = (
-        f"{counts['events']} events, chain intact"
-        if broken is None
-        else (f"the chain breaks at event {broken}: restore the warehouse from a backup")
-    )
+    found = f"{counts['events']} events, chain intact"
+    if ends:
+        found += f", newest {ends[1][:16]}"
+    if broken is not None:
+        found = f"the chain breaks at event {broken}: restore the warehouse from a backup"
     yield "eval case ledger", broken is None, found
+    found = f"{counts['regressions']} active, none was lost"
+    if lost is not None:
+        found = f"event {lost[0]}: {lost[1]}"
+    yield "regression cases", lost is None, found
     names = [name for name in (counts["taxonomies"] or "").split(",") if name]
     damaged = [name for name in names if not is_intact(settings.taxonomies, name)]
     foreign = model is not None and counts["model"] not in (None, model)

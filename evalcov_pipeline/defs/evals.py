@@ -15,6 +15,7 @@ from evalcov_pipeline.storage.warehouse import size
 
 recorded = [
     table_spec("eval_case_events", group="evals", kinds=("duckdb",)),
+    table_spec("ledger_head", group="evals", kinds=("duckdb",)),
     table_spec("eval_results", group="evals", kinds=("duckdb",)),
 ]
 

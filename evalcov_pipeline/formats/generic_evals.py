@@ -21,8 +21,8 @@ Row = dict[str, Any]
 
 def read_cases(
     path: Path, mapping: Mapping[str, str] | None = None, latest: datetime = datetime.max
-) -> Iterator[Row | Reject]:
-    """Eval cases with every field of the contract; only `input` is required.
+) -> Iterator[tuple[int, Row] | Reject]:
+    """Eval cases with their lines and every field of the contract; only `input` is required.
 
     `input` is text, or a list of {role, content} with at least one user message. A missing
     `case_id` is a hash of the content of `input` and `expected`. `created_at` is ISO 8601 in UTC.
@@ -40,8 +40,8 @@ def read_cases(
 
 def read_results(
     path: Path, mapping: Mapping[str, str] | None = None, latest: datetime = datetime.max
-) -> Iterator[Row | Reject]:
-    """Eval results with every field of the contract.
+) -> Iterator[tuple[int, Row] | Reject]:
+    """Eval results with their lines and every field of the contract.
 
     Required are `run_id`, `case_id` and `passed` or `score`. A result without `passed` passed when
     its score is at least 0.5. `at` is a naive UTC datetime, None where it was not stated; `repeat`
@@ -61,7 +61,7 @@ def _read(
     mapping: Mapping[str, str] | None,
     latest: datetime,
     finish: Callable[[Row], Row],
-) -> Iterator[Row | Reject]:
+) -> Iterator[tuple[int, Row] | Reject]:
     fields.check_mapping(mapping or {}, declared)
     for item in read_rows(path):
         if isinstance(item, Reject):
@@ -69,7 +69,7 @@ def _read(
             continue
         number, row = item
         try:
-            yield finish(fields.read_row(row, declared, mapping or {}, latest))
+            yield number, finish(fields.read_row(row, declared, mapping or {}, latest))
         except Unreadable as error:
             yield Reject(str(path), number, str(error), fields.raw(row))
 
@@ -140,6 +140,7 @@ _CASE: dict[str, fields.Parser] = {
     "source_ref": fields.name,
     "created_at": fields.instant,
     "regression": fields.flag,
+    "supersedes": fields.name,
     "designed": fields.flag,
     "status": fields.one_of("active", "retired"),
 }

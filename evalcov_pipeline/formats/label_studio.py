@@ -153,9 +153,10 @@ def _said(results: Any, wanted: Mapping[str, str]) -> dict[str, str]:
         control, kind, value = (result.get(key) for key in ("from_name", "type", "value"))
         if not isinstance(control, str) or control not in wanted:
             continue
-        if kind not in _TEXT_KEY or not isinstance(value, Mapping):
+        key = _TEXT_KEY.get(kind) if isinstance(kind, str) else None
+        if key is None or not isinstance(value, Mapping):
             raise Unreadable(f"{control} is a result of type {kind!r}, not choices or textarea")
-        text = _plain(value.get(_TEXT_KEY[kind]))
+        text = _plain(value.get(key))
         if not isinstance(text, str):
             raise Unreadable(f"{control} has no value that can be read")
         if kind == "choices" and said.get(control, text) != text:

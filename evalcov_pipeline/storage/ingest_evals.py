@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import duckdb
+import orjson
 import polars as pl
 
 from evalcov_pipeline.formats import AUTO, HOPELESS, find, nothing_read
 from evalcov_pipeline.formats.lines import Reject
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.evals import add_results, derive_suite, summarise_runs
-from evalcov_pipeline.storage.ingest import IngestReport, file_id, input_files, latest, quarantine
+from evalcov_pipeline.storage.ingest import (
+    IngestReport,
+    Quarantine,
+    file_id,
+    input_files,
+    latest,
+    quarantine,
+)
 from evalcov_pipeline.storage.lake import traffic_span
 from evalcov_pipeline.storage.ledger import record_cases
 from evalcov_pipeline.storage.texts import redactor
@@ -51,8 +60,9 @@ def ingest_evals(
 
     A case that differs from its newest version becomes a new version; of several with one id in an
     import the last one counts. A result is known by run, case and repeat; one that differs from
-    what is known is a correction, and replaces it. Personal data is taken out of cases before
-    they are recorded, since the ledger is published and can never be cleaned.
+    what is known is a correction, and replaces it. What the ledger's rules for regression cases
+    refuse is rejected, the rest goes in. Personal data is taken out of cases before they are
+    recorded, since the ledger is published and can never be cleaned.
 
     Args:
         kind: what the files hold.
@@ -70,39 +80,50 @@ def ingest_evals(
     """
     files = input_files(paths)
     rows: list[dict[str, Any]] = []
-    rejected = 0
-    for path in files:
-        before = len(rows)
-        with quarantine(settings, path, file_id(path)) as rejects:
+    places: list[tuple[Quarantine, Path, int]] = []
+    at = now or datetime.now(UTC).replace(tzinfo=None)
+    replaced = refused = 0
+    with ExitStack() as quarantines:
+        opened = []
+        for path in files:
+            before = len(rows)
+            rejects = quarantines.enter_context(quarantine(settings, path, file_id(path)))
+            opened.append(rejects)
             for item in find(kind, path, format).read(path, mapping, latest(now)):
                 if isinstance(item, Reject):
                     rejects.add(item)
                     if len(rows) == before and rejects.count == HOPELESS:
                         break
                     continue
-                rows.append(item)
+                line, row = item
+                rows.append(row)
+                places.append((rejects, path, line))
                 if progress:
                     progress(path, len(rows))
             if len(rows) == before:
                 raise nothing_read(kind, path, rejects.count, rejects.first, settings.quarantine)
-        rejected += rejects.count
-    at = now or datetime.now(UTC).replace(tzinfo=None)
-    span = traffic_span(settings.lake)
-    replaced = 0
-    with Warehouse(settings.warehouse, settings.lock_timeout_s).writer() as con:
-        if kind == "evals":
-            cases = _redacted(rows, redactor(settings.redaction))
-            report = record_cases(con, cases, at=at, actor="evalcov ingest evals")
-            accepted = report.imported + report.edited + report.retired
-        else:
-            added, replaced = add_results(con, pl.DataFrame(rows, schema=_RESULTS), at)
-            accepted = added + replaced
-        derive_evals(con, settings, span[0] if span else None)
+        span = traffic_span(settings.lake)
+        with Warehouse(settings.warehouse, settings.lock_timeout_s).writer() as con:
+            if kind == "evals":
+                cases = _redacted(rows, redactor(settings.redaction))
+                report = record_cases(con, cases, at=at, actor="evalcov ingest evals")
+                accepted = report.imported + report.edited + report.retired
+                refused = len(report.refused)
+                last = {row["case_id"]: number for number, row in enumerate(rows)}
+                for case_id, reason in report.refused:
+                    rejects, path, line = places[last[case_id]]
+                    raw = orjson.dumps(rows[last[case_id]]).decode()
+                    rejects.add(Reject(str(path), line, f"{case_id} {reason}", raw))
+            else:
+                added, replaced = add_results(con, pl.DataFrame(rows, schema=_RESULTS), at)
+                accepted = added + replaced
+            derive_evals(con, settings, span[0] if span else None)
+        rejected = sum(rejects.count for rejects in opened)
     Warehouse(settings.warehouse, settings.lock_timeout_s).publish(settings.published)
     return IngestReport(
         files=len(files),
         accepted=accepted,
-        duplicate=len(rows) - accepted,
+        duplicate=len(rows) - accepted - refused,
         rejected=rejected,
         set_aside=0,
         days=(),

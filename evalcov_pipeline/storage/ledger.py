@@ -1,7 +1,12 @@
 """The append-only, hash-chained ledger of eval cases (`eval_case_events`).
 
 Every event carries the whole case as it is from then on, and a hash over itself and the hash before
-it, so that a row that was changed, dropped or slipped in later breaks the chain.
+it, so that a row that was changed, dropped or slipped in later breaks the chain. How many events
+there are, and the hash of the newest, is kept apart (`ledger_head`), so that events cut off the end
+are missed.
+
+A regression case guards a known failure for good: what it asks, expects and when it counts stay as
+they are, and it leaves the suite only when an active regression case names it in `supersedes`.
 """
 
 from __future__ import annotations
@@ -16,16 +21,21 @@ import duckdb
 import orjson
 import polars as pl
 
-from evalcov_pipeline.storage.warehouse import Columns, frame, insert
+from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.storage.warehouse import Columns, frame, insert, replace_slice
 
+Case = dict[str, Any]
 GENESIS = "0" * 64
 """`previous_hash` of the first event."""
 
 _PROVENANCE = (
     "origin", "source_ref", "created_at", "effective_at", "regression", "designed", "plan_id",
-    "task_id", "raters",
+    "task_id", "raters", "note", "production_passed", "supersedes",
 )  # fmt: skip
 """What a later version of a case takes over where it does not say otherwise."""
+
+_FIXED = ("input", "expected", "created_at", "effective_at")
+"""What never changes in a regression case."""
 
 _SCHEMA: Columns = {
     "event_id": pl.Int64,
@@ -41,12 +51,23 @@ _SCHEMA: Columns = {
 
 @dataclass(frozen=True)
 class LedgerReport:
-    """What an import of eval cases did."""
+    """What recording eval cases did.
+
+    Attributes:
+        imported: new cases.
+        edited: cases with a new version.
+        retired: cases that left the suite.
+        superseded: cases that a stricter one took the place of.
+        unchanged: cases that were known as they are.
+        refused: (case_id, reason) of cases that the rules for regression cases keep out.
+    """
 
     imported: int
     edited: int
     retired: int
+    superseded: int
     unchanged: int
+    refused: tuple[tuple[str, str], ...]
 
 
 def record_cases(
@@ -55,6 +76,7 @@ def record_cases(
     """Append an event for every case that is new or differs from its newest version.
 
     Where a case came from stays with it: what a later version does not state of that is as before.
+    A case that breaks a rule for regression cases is refused, the others are recorded.
 
     Args:
         con: a writing connection.
@@ -62,47 +84,147 @@ def record_cases(
         at: instant of the import, UTC; that of the newest event where the clock was set back, since
             versions of a case follow each other in time.
         actor: who imports.
+
+    Raises:
+        BadInput: the ledger does not end as it did; an event more would hide that.
     """
-    newest: dict[str, str] = dict(
-        con.execute(
-            "SELECT case_id, arg_max(payload, event_id) FROM eval_case_events GROUP BY case_id"
-        ).fetchall()
-    )
+    if _is_cut(con):
+        raise BadInput(
+            what="the ledger of eval cases does not end as it did, so nothing is added to it",
+            where="eval_case_events",
+            what_to_do="restore the warehouse from a backup; `evalcov doctor` says where it breaks",
+        )
     event_id, previous, at = con.execute(
         "SELECT coalesce(max(event_id), 0), coalesce(arg_max(hash, event_id), $1),"
         ' greatest($2, max("at")) FROM eval_case_events',
         [GENESIS, at],
     ).fetchall()[0]
-    counts = {"imported": 0, "edited": 0, "retired": 0, "unchanged": 0}
+    newest = _newest(con)
+    counts = dict.fromkeys(("imported", "edited", "retired", "superseded", "unchanged"), 0)
+    refused: list[tuple[str, str]] = []
     events: list[dict[str, Any]] = []
-    for case_id, stated in {case["case_id"]: case for case in cases}.items():
-        before = orjson.loads(newest[case_id]) if case_id in newest else {}
-        known = {name: before[name] for name in _PROVENANCE if before.get(name) is not None}
-        case = {**stated, **{n: known[n] for n in known if stated.get(n) is None}}
-        case["origin"] = case.get("origin") or "hand_authored"
-        payload = orjson.dumps(case, option=orjson.OPT_SORT_KEYS).decode()
-        if newest.get(case_id) == payload:
-            counts["unchanged"] += 1
-            continue
-        if case.get("status") == "retired":
-            kind = "retired"
-        else:
-            kind = "edited" if case_id in newest else "imported"
-        counts[kind] += 1
+
+    def append(kind: str, case_id: str, case: Case) -> None:
+        nonlocal event_id, previous
         event_id += 1
+        counts[kind] += 1
+        newest[case_id] = case
         event = {
             "event_id": event_id,
             "case_id": case_id,
             "event": kind,
             "at": at,
             "actor": actor,
-            "payload": payload,
+            "payload": orjson.dumps(case, option=orjson.OPT_SORT_KEYS).decode(),
             "previous_hash": previous,
         }
         event["hash"] = previous = event_hash(event)
         events.append(event)
+
+    stated = {case["case_id"]: case for case in cases}
+    for case_id in sorted(stated, key=lambda name: bool(stated[name].get("supersedes"))):
+        before = newest.get(case_id, {})
+        case = _following(before, stated[case_id])
+        if case == before:
+            counts["unchanged"] += 1
+        elif reason := _objection(before, case, newest):
+            refused.append((case_id, reason))
+        else:
+            kind = "edited" if before else "imported"
+            append("retired" if case.get("status") == "retired" else kind, case_id, case)
+            other = newest.get(case.get("supersedes", ""), {})
+            if other and other.get("status") != "superseded":
+                gone = other | {"status": "superseded", "superseded_by": case_id}
+                append("superseded", other["case_id"], gone)
     insert(con, "eval_case_events", pl.DataFrame(events, schema=_SCHEMA))
-    return LedgerReport(**counts)
+    replace_slice(con, "ledger_head", pl.DataFrame({"events": [event_id], "hash": [previous]}))
+    return LedgerReport(**counts, refused=tuple(refused))
+
+
+def lost_regression(con: duckdb.DuckDBPyConnection) -> tuple[int, str] | None:
+    """The first event that breaks a rule for regression cases, and how; None where none does."""
+    newest: dict[str, Case] = {}
+    for event in read_events(con).iter_rows(named=True):
+        try:
+            case = _stated(orjson.loads(event["payload"]))
+        except (orjson.JSONDecodeError, AttributeError):
+            return event["event_id"], f"{event['case_id']} cannot be read"
+        if reason := _objection(newest.get(event["case_id"], {}), case, newest):
+            return event["event_id"], f"{event['case_id']} {reason}"
+        newest[event["case_id"]] = case
+    return None
+
+
+def _newest(con: duckdb.DuckDBPyConnection) -> dict[str, Case]:
+    """Every case as it is now."""
+    rows = con.execute(
+        "SELECT case_id, arg_max(payload, event_id) FROM eval_case_events GROUP BY case_id"
+    ).fetchall()
+    return {case_id: _stated(orjson.loads(payload)) for case_id, payload in rows}
+
+
+def _stated(case: Mapping[str, Any]) -> Case:
+    """A case without what it says nothing about."""
+    usual: tuple[Any, ...] = (None, [], ("status", "active"))
+    return {n: v for n, v in case.items() if v not in usual and (n, v) not in usual}
+
+
+def _following(before: Case, stated: Mapping[str, Any]) -> Case:
+    """The version that a case has next: as stated, with where it came from as before."""
+    known = {name: before[name] for name in _PROVENANCE if name in before}
+    case = {"origin": "hand_authored"} | known | _stated(stated)
+    if before.get("status") == "superseded" and "status" not in case:
+        case |= {"status": "superseded", "superseded_by": before["superseded_by"]}
+    return case
+
+
+def _objection(before: Case, after: Case, newest: Mapping[str, Case]) -> str | None:
+    """Why one version of a case may not follow another.
+
+    Args:
+        before: the version before; empty for a new case.
+        after: the version after.
+        newest: every case as it is before.
+    """
+    if before.get("status") == "superseded":
+        return f"was superseded by {before.get('superseded_by')}, and stays as it is"
+    if after.get("status") == "superseded":
+        by = newest.get(after.get("superseded_by", ""), {})
+        if not _guards(by) or by.get("supersedes") != after["case_id"]:
+            return "is superseded by no active regression case that names it"
+    if before.get("regression"):
+        if not after.get("regression"):
+            return "is a regression case and stays one"
+        if after.get("status") == "retired":
+            return "is a regression case: only an active regression case can supersede it"
+        if changed := [name for name in _FIXED if before.get(name) != after.get(name)]:
+            return (
+                f"is a regression case, so its {' and '.join(changed)} cannot change: add a"
+                f" stricter case with supersedes = {before['case_id']!r} instead"
+            )
+    if before.get("supersedes") in (None, after.get("supersedes")):
+        return None if before.get("supersedes") else _no_successor(after, newest)
+    return f"supersedes {before['supersedes']!r}, which cannot change"
+
+
+def _no_successor(case: Case, newest: Mapping[str, Case]) -> str | None:
+    """Why a case may not supersede the one that it names."""
+    if "supersedes" not in case:
+        return None
+    name = case["supersedes"]
+    other = newest.get(name)
+    if not _guards(case):
+        return f"supersedes {name!r}, but is no active regression case"
+    if other is None or name == case["case_id"]:
+        return f"supersedes {name!r}, which is no other case of the suite"
+    if other.get("status"):
+        return f"supersedes {name!r}, which is {other['status']} already"
+    return None
+
+
+def _guards(case: Case) -> bool:
+    """Whether a case is an active regression case."""
+    return bool(case.get("regression")) and "status" not in case
 
 
 def event_hash(event: Mapping[str, Any]) -> str:
@@ -116,9 +238,13 @@ def event_hash(event: Mapping[str, Any]) -> str:
 
 
 def broken_link(con: duckdb.DuckDBPyConnection) -> int | None:
-    """The first event_id at which the chain does not hold, or None for an intact ledger."""
+    """The first event_id at which the chain does not hold, or None for an intact ledger.
+
+    One above the last event means that events are missing at the end.
+    """
     previous = GENESIS
-    for expected, event in enumerate(read_events(con).iter_rows(named=True), start=1):
+    events = read_events(con)
+    for expected, event in enumerate(events.iter_rows(named=True), start=1):
         if (
             event["event_id"] != expected
             or event["previous_hash"] != previous
@@ -126,7 +252,27 @@ def broken_link(con: duckdb.DuckDBPyConnection) -> int | None:
         ):
             return expected
         previous = event["hash"]
-    return None
+    return events.height + 1 if _is_cut(con) else None
+
+
+def head(con: duckdb.DuckDBPyConnection) -> tuple[int, str] | None:
+    """Number of events and hash of the newest, as noted when it was recorded.
+
+    None in a ledger without events, and in one that was written before this was noted.
+    """
+    noted = con.execute(
+        "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'ledger_head'"
+    ).fetchall()[0][0]
+    rows = con.execute("SELECT events, hash FROM ledger_head").fetchall() if noted else []
+    return rows[0] if rows else None
+
+
+def _is_cut(con: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the ledger ends otherwise than was noted."""
+    ends = con.execute(
+        "SELECT count(*), coalesce(arg_max(hash, event_id), $1) FROM eval_case_events", [GENESIS]
+    ).fetchall()[0]
+    return head(con) not in (None, ends)
 
 
 def read_events(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:

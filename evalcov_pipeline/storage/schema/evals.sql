@@ -2,12 +2,18 @@
 CREATE TABLE IF NOT EXISTS eval_case_events (
   event_id BIGINT NOT NULL PRIMARY KEY, -- position in the ledger, from 1 without gaps
   case_id VARCHAR NOT NULL, -- case that the event is about
-  event VARCHAR NOT NULL, -- imported, edited or retired
+  event VARCHAR NOT NULL, -- imported, edited, retired or superseded
   "at" TIMESTAMP NOT NULL, -- when it was recorded, UTC
   actor VARCHAR NOT NULL, -- who or what recorded it
   payload VARCHAR NOT NULL, -- the case as it is from this event on, canonical JSON
   previous_hash VARCHAR NOT NULL, -- hash of the event before; 64 zeros for the first
   hash VARCHAR NOT NULL -- SHA-256 over previous_hash and this event's fields
+);
+
+-- Where the ledger ends, noted apart from it in the same transaction: events cut off its end are missed.
+CREATE TABLE IF NOT EXISTS ledger_head (
+  events BIGINT NOT NULL, -- number of events
+  hash VARCHAR NOT NULL -- hash of the newest
 );
 
 -- The eval suite: the newest version of every case.
@@ -22,8 +28,9 @@ CREATE TABLE IF NOT EXISTS eval_cases (
   tags VARCHAR[] NOT NULL, -- labels
   origin VARCHAR NOT NULL, -- hand_authored, synthetic, production or incident
   source_ref VARCHAR, -- where the case came from, such as a trace id
-  status VARCHAR NOT NULL, -- active or retired
-  regression BOOLEAN NOT NULL, -- guards a known failure: may never leave the suite
+  status VARCHAR NOT NULL, -- active, retired or superseded
+  regression BOOLEAN NOT NULL, -- guards a known failure: never leaves the suite unless a stricter case supersedes it
+  supersedes VARCHAR, -- case that this one takes the place of
   designed BOOLEAN NOT NULL, -- placed by a refresh plan, so fixed by design in the statistics
   plan_id VARCHAR, -- refresh plan that it came from; NULL for other cases
   raters VARCHAR[], -- whose labels decided it; NULL for other cases
@@ -44,8 +51,9 @@ CREATE TABLE IF NOT EXISTS eval_case_versions (
   tags VARCHAR[] NOT NULL, -- labels
   origin VARCHAR NOT NULL, -- hand_authored, synthetic, production or incident
   source_ref VARCHAR, -- where the case came from, such as a trace id
-  status VARCHAR NOT NULL, -- active or retired
-  regression BOOLEAN NOT NULL, -- guards a known failure: may never leave the suite
+  status VARCHAR NOT NULL, -- active, retired or superseded
+  regression BOOLEAN NOT NULL, -- guards a known failure: never leaves the suite unless a stricter case supersedes it
+  supersedes VARCHAR, -- case that this one takes the place of
   designed BOOLEAN NOT NULL, -- placed by a refresh plan, so fixed by design in the statistics
   plan_id VARCHAR, -- refresh plan that it came from; NULL for other cases
   raters VARCHAR[], -- whose labels decided it; NULL for other cases
