@@ -20,6 +20,7 @@ import polars as pl
 import pytest
 
 from evalcov_pipeline.cli import BAD_INPUT, CHECK_FAILED, jobs, main
+from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats import find
 from evalcov_pipeline.formats.annotations import write_csv
@@ -27,9 +28,20 @@ from evalcov_pipeline.formats.label_studio import INTERFACE
 from evalcov_pipeline.formats.label_studio import write as write_label_studio
 from evalcov_pipeline.settings import Settings, get_settings
 from evalcov_pipeline.storage.annotation import enqueue, record_labels
+from evalcov_pipeline.storage.embedding import vector_cache
 from evalcov_pipeline.storage.ingest_annotations import AnnotationsReport, ingest_annotations
+from evalcov_pipeline.storage.refresh import refresh
 from evalcov_pipeline.storage.warehouse import Warehouse, frame
-from evalcov_pipeline_tests.conftest import CONTEXT, quick_settings, tasks, write_jsonl
+from evalcov_pipeline_tests.conftest import (
+    CONTEXT,
+    FIRST_DAY,
+    cases,
+    import_rows,
+    quick_settings,
+    tasks,
+    turns,
+    write_jsonl,
+)
 
 NOW = datetime(2026, 11, 21, 12)
 MORNING = "2026-11-21T09:00:00Z"
@@ -400,6 +412,66 @@ def test_a_file_tells_its_format(tmp_path: Path, name: str, content: str, format
     path = tmp_path / name
     path.write_bytes(gzip.compress(content.encode()) if name.endswith("gz") else content.encode())
     assert find("annotations", path).name == format_
+
+
+# ---- personal data
+
+PERSONAL = {
+    "name": "Sarah Miller",
+    "mail": "sarah.miller@example.com",
+    "telephone": "+1 415-555-2671",
+    "card": "4111 1111 1111 1111",
+    "iban": "DE89 3704 0044 0532 0130 00",
+}
+SAID = (
+    "my name is Sarah Miller, mail sarah.miller@example.com, call +1 415-555-2671, card"
+    " 4111 1111 1111 1111, IBAN DE89 3704 0044 0532 0130 00"
+)
+
+
+def leaked(text: str) -> list[str]:
+    return [kind for kind, value in PERSONAL.items() if value in text]
+
+
+def test_personal_data_leaves_by_no_way(tmp_path: Path, run: Run) -> None:
+    settings = quick_settings(tmp_path / "home")
+    traffic = turns(weeks=1, sessions_per_day=6)
+    said = [
+        row | {"query_text": f"{row['query_text']}, {SAID}", "answer_text": f"Thanks. {SAID}"}
+        for row in traffic
+    ]
+    assert leaked(said[0]["query_text"]) == list(PERSONAL)
+    import_rows(settings, "traces", said, "traffic")
+    import_rows(settings, "evals", cases(12), "suite")
+    run_weeks(settings, "weekly_coverage", FIRST_DAY.date())
+    drawn = refresh(
+        Warehouse(settings.warehouse), settings, vector_cache(settings),
+        trigger="manual", created_at=NOW, budget=10,
+    )  # fmt: skip
+    assert drawn.plan["budget"] == 10
+    written = []
+    for format_ in ("jsonl", "csv", "labelstudio"):
+        out = tmp_path / f"queue.{format_}"
+        assert run(settings, "export", "queue", "--format", format_, "--out", out)[0] == 0
+        written.append(out)
+    rows = [json.loads(line) for line in written[0].read_text().splitlines()]
+    assert any(row["context"] for row in rows)
+    assert any(row["answer"] for row in rows)
+    labels = [label(row["task_id"], expected=f"Say: {SAID}", note=SAID) for row in rows]
+    assert ingest_annotations([jsonl(settings, *labels)], settings).new == len(rows)
+    assert run(settings, "export", "evals", "--out", tmp_path / "suite.jsonl")[0] == 0
+    written.append(tmp_path / "suite.jsonl")
+    for path in written:
+        assert "Thanks" in path.read_text() or path.name == "suite.jsonl"
+        assert leaked(path.read_text()) == []
+    for database in (settings.warehouse, settings.published):
+        with duckdb.connect(database, read_only=True) as con:
+            names = [
+                name for (name,) in con.sql("SELECT table_name FROM duckdb_tables()").fetchall()
+            ]
+            told = {name: str(con.execute(f"FROM {name}").fetchall()) for name in names}
+        assert {name: kinds for name, text in told.items() if (kinds := leaked(text))} == {}
+        assert all("Say: my name is" in told[name] for name in ("annotations", "eval_case_events"))
 
 
 # ---- the command line

@@ -260,10 +260,7 @@ def head(con: duckdb.DuckDBPyConnection) -> tuple[int, str] | None:
 
     None in a ledger without events, and in one that was written before this was noted.
     """
-    noted = con.execute(
-        "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'ledger_head'"
-    ).fetchall()[0][0]
-    rows = con.execute("SELECT events, hash FROM ledger_head").fetchall() if noted else []
+    rows = con.execute("SELECT events, hash FROM ledger_head").fetchall()
     return rows[0] if rows else None
 
 

@@ -43,7 +43,7 @@ def candidate_rows(
             rank=pl.int_range(1, pl.len() + 1),
             status=pl.lit("open"),
             task_id=pl.col("text_hash").map_elements(
-                lambda text: hashlib.sha256(f"{plan_id}\n{text}".encode()).hexdigest()[:12],
+                lambda text: _task_id(plan_id, text),
                 pl.String,
             ),
         )
@@ -84,6 +84,12 @@ def task_rows(
             created_at=pl.lit(created_at, pl.Datetime("us")),
         )
     )  # fmt: skip
+
+
+def _task_id(plan_id: str, text_hash: str) -> str:
+    """A name that no spreadsheet takes for a number, as it would 12 digits or 1234567e8901."""
+    digest = hashlib.sha256(f"{plan_id}\n{text_hash}".encode()).hexdigest()
+    return f"q{digest[:12]}"
 
 
 def _route(row: Mapping[str, Any], routes: Mapping[str, str]) -> str:
