@@ -25,11 +25,12 @@ _STOPPED_LINE = "evalcov: stopped; start it again to go on"
 
 _COMMANDS = {
     "demo": "Run the whole pipeline on the sample that comes with it.",
-    "ingest": "Read trace, eval-case and eval-result files.",
+    "ingest": "Read files of traces, eval cases, eval results and labels.",
     "run": "Run a scheduled job now, in this process.",
     "status": "Show the latest score, the top gaps and what to do next.",
     "refresh": "Plan a refresh of the eval suite now.",
-    "export": "Write the eval suite to a file.",
+    "export": "Write the eval suite, or the queue of queries to label, to a file.",
+    "evals": "Show the history of a case, and the suite of any day.",
     "report": "Write the HTML report of the latest score.",
     "publish": "Copy the warehouse to published.duckdb for readers.",
     "doctor": "Check the environment and the data.",
