@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import dagster as dg
 
+from evalcov_pipeline.alerts import Webhook
 from evalcov_pipeline.defs import (
+    alerts,
     annotation,
-    automation,
     coverage,
     embedding,
     evals,
+    freshness,
+    jobs,
     publish,
     refresh,
     report,
     sampling,
+    schedules,
+    sensors,
     step_lines,
     taxonomy,
     traces,
@@ -28,33 +33,42 @@ from evalcov_pipeline.settings import Settings, get_settings
 def build_definitions(settings: Settings) -> dg.Definitions:
     """The definitions for these settings."""
     return dg.Definitions(
-        assets=[
-            traces.traces,
-            *evals.recorded,
-            evals.eval_suite,
-            sampling.sampling,
-            embedding.text_vectors,
-            taxonomy.taxonomy,
-            taxonomy.assignment,
-            coverage.coverage,
-            *annotation.recorded,
-            refresh.refresh_plans,
-            publish.published,
-            report.coverage_report,
-        ],
+        assets=dg.map_asset_specs(
+            freshness.with_policy(settings.freshness),
+            [
+                traces.traces,
+                *evals.recorded,
+                evals.eval_suite,
+                sampling.sampling,
+                embedding.text_vectors,
+                taxonomy.taxonomy,
+                taxonomy.assignment,
+                coverage.coverage,
+                *annotation.recorded,
+                refresh.refresh_plans,
+                publish.published,
+                report.coverage_report,
+            ],
+        ),
         jobs=[
-            automation.daily_traces,
-            automation.weekly_coverage,
-            automation.monthly_taxonomy,
-            automation.refresh,
+            jobs.daily_traces,
+            jobs.weekly_coverage,
+            jobs.monthly_taxonomy,
+            jobs.quarterly_refresh,
+            jobs.refresh,
         ],
         schedules=[
-            automation.daily_traces_schedule,
-            automation.weekly_coverage_schedule,
-            automation.monthly_taxonomy_schedule,
+            schedules.daily_traces,
+            schedules.weekly_coverage,
+            schedules.monthly_taxonomy,
+            schedules.quarterly_refresh,
         ],
-        sensors=[automation.coverage_degraded],
-        resources={"warehouse": warehouse_resource(settings), "settings": settings},
+        sensors=[sensors.coverage_degraded, sensors.annotations_landed, alerts.coverage_alerts],
+        resources={
+            "warehouse": warehouse_resource(settings),
+            "settings": settings,
+            "alerts": Webhook.of(settings.alerts),
+        },
         executor=dg.in_process_executor,
         loggers={"console": dg.colored_console_logger, step_lines.NAME: step_lines.step_lines},
     )

@@ -14,9 +14,17 @@ from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -196,6 +204,35 @@ class RedactionSettings(Section):
     """Region for telephone numbers without a country code (ISO 3166 alpha-2)."""
 
 
+class FreshnessSettings(Section):
+    """How old the newest score and taxonomy may become before they count as stale."""
+
+    score_days: float = Field(9, ge=1)
+    """A week and two days."""
+    taxonomy_days: float = Field(38, ge=1)
+    """A month and a week."""
+
+
+class AlertSettings(Section):
+    """Where news is sent: a degradation, a recovery, a stale score, a job that keeps failing."""
+
+    webhook: SecretStr | None = None
+    """URL that takes `{"text": ...}` by POST, as Slack's do; a secret, so set it by environment."""
+    timeout_s: float = Field(5, gt=0, le=30)
+
+    @field_validator("webhook")
+    @classmethod
+    def _web_address(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            try:
+                parts = urlsplit(url.get_secret_value())
+            except ValueError:
+                parts = urlsplit("")
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError("a webhook is an http:// or https:// address")
+        return url
+
+
 class Settings(BaseSettings):
     """All settings of one pipeline."""
 
@@ -205,6 +242,7 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
         frozen=True,
         extra="forbid",
+        hide_input_in_errors=True,
     )
 
     home: Path = Path("data")
@@ -222,6 +260,8 @@ class Settings(BaseSettings):
     evals: EvalSettings = EvalSettings()
     refresh: RefreshSettings = RefreshSettings()
     redaction: RedactionSettings = RedactionSettings()
+    freshness: FreshnessSettings = FreshnessSettings()
+    alerts: AlertSettings = AlertSettings()
 
     @field_validator("home")
     @classmethod

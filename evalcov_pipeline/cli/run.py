@@ -11,10 +11,11 @@ from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import Settings, get_settings
 
 JOBS = {"weekly": "weekly_coverage", "monthly": "monthly_taxonomy"}
+QUARTERLY = "quarterly"
 
 
 @click.command("run")
-@click.argument("what", type=click.Choice(sorted(JOBS)), default="weekly")
+@click.argument("what", type=click.Choice([*JOBS, QUARTERLY]), default="weekly")
 @click.option(
     "--as-of",
     type=click.DateTime(["%Y-%m-%d"]),
@@ -30,10 +31,16 @@ def command(what: str, as_of: datetime | None, since: datetime | None) -> None:
 
     weekly: bring the imported traces up to date, sample the window, score the suite.
     monthly: the same, after clustering the traffic anew.
+    quarterly: plan a refresh of the suite, whether or not the score is degraded.
 
     The first weekly run fits a taxonomy. Runs appear in Dagster's UI like scheduled ones.
     """
     settings = get_settings()
+    if what == QUARTERLY:
+        if since:
+            raise BadInput("a refresh answers one week's score", "--since", "leave it out")
+        run_quarterly(settings, as_of.date() if as_of else None)
+        return
     scored = run_weeks(
         settings, JOBS[what], as_of.date() if as_of else None, since.date() if since else None
     )
@@ -53,27 +60,26 @@ def run_weeks(
     """
     from evalcov_pipeline.cli import jobs
     from evalcov_pipeline.cli.progress import say
-    from evalcov_pipeline.defs.automation import REFIT
+    from evalcov_pipeline.defs.jobs import REFIT
     from evalcov_pipeline.defs.partitions import as_of as partition_end
-    from evalcov_pipeline.defs.partitions import now, week_of
-    from evalcov_pipeline.storage.lake import traffic_span
+    from evalcov_pipeline.defs.partitions import newest_week, now, week_of
 
     with jobs.instance(settings) as instance:
         days = jobs.bring_traces_up_to_date(settings, instance)
         if days:
             say(f"traces: {days} days brought up to date")
-        span = traffic_span(settings.lake)
-        if span is None:
+        newest = newest_week(settings)
+        if newest is None:
             raise BadInput(
                 what=f"no production traffic from {settings.first_partition} on was imported",
                 where=str(settings.lake),
                 what_to_do="run `evalcov ingest traces FILES` first; for older traffic set"
                 " first_partition to a Monday before it",
             )
-        today = now().date()
-        last = week_of(as_of or min(span[1].date(), today))
+        last = week_of(as_of) if as_of else newest
         first = week_of(since) if since else last
-        if first < settings.first_partition.isoformat() or not first <= last <= week_of(today):
+        running = week_of(now().date())
+        if first < settings.first_partition.isoformat() or not first <= last <= running:
             raise BadInput(
                 what=f"weeks {first} to {last} cannot be scored",
                 where="--as-of, --since",
@@ -84,3 +90,22 @@ def run_weeks(
         ops = REFIT if job == "monthly_taxonomy" else None
         jobs.run_job(settings, job, instance, partitions=[first, last], ops=ops)
     return partition_end(last)
+
+
+def run_quarterly(settings: Settings, as_of: date | None = None) -> None:
+    """Plan a refresh from the score of the week that contains `as_of`; the newest by default.
+
+    Raises:
+        BadInput: there is no such score.
+    """
+    from evalcov_pipeline.cli import jobs
+    from evalcov_pipeline.defs.partitions import as_of as partition_end
+    from evalcov_pipeline.defs.partitions import week_of
+
+    config: dict[str, str] = {"trigger": "schedule"}
+    if as_of:
+        config["as_of"] = partition_end(week_of(as_of)).isoformat()
+    with jobs.instance(settings) as instance:
+        jobs.run_job(
+            settings, "quarterly_refresh", instance, ops={"refresh_plans": {"config": config}}
+        )

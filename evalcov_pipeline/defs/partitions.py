@@ -7,7 +7,8 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import dagster as dg
 
-from evalcov_pipeline.settings import get_settings
+from evalcov_pipeline.settings import Settings, get_settings
+from evalcov_pipeline.storage.lake import traffic_span
 
 _FIRST = datetime.combine(get_settings().first_partition, time())
 
@@ -29,6 +30,18 @@ def as_of(week: str) -> datetime:
 def week_of(day: date) -> str:
     """Partition key of the week that contains `day`."""
     return (day - timedelta(days=day.weekday())).isoformat()
+
+
+def newest_week(settings: Settings) -> str | None:
+    """Partition key of the week of the newest traffic, but not after the running week.
+
+    None without traffic from the first partition on.
+    """
+    span = traffic_span(settings.lake)
+    if span is None:
+        return None
+    week = week_of(min(span[1].date(), now().date()))
+    return week if week >= settings.first_partition.isoformat() else None
 
 
 def weeks(context: dg.AssetExecutionContext) -> Sequence[str]:
