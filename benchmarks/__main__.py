@@ -50,6 +50,7 @@ BENCHMARKS = {
     "fuzz_readers": Benchmark(
         "Can a file stop a reader?", False, ("--inputs", "2000"), ("--inputs", "100000")
     ),
+    "automation": Benchmark("Does Dagster's daemon ask for each refresh once?"),
     "speed": Benchmark("How fast, how much memory?", False, ("--quick",)),
 }
 

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.definitions import build_definitions, defs
 from evalcov_pipeline.defs import schedules
 from evalcov_pipeline.defs.requests import MAX_ATTEMPTS
@@ -18,7 +19,9 @@ from evalcov_pipeline.defs.signals import materialized
 from evalcov_pipeline.settings import FreshnessSettings, Settings
 from evalcov_pipeline.storage.ingest import ingest_traces
 from evalcov_pipeline.storage.lake import compact_day
-from evalcov_pipeline_tests.conftest import write_jsonl
+from evalcov_pipeline.storage.taxonomies import age
+from evalcov_pipeline.storage.warehouse import Warehouse
+from evalcov_pipeline_tests.conftest import LAST_WEEK, write_jsonl
 
 SETTINGS = Settings()
 FAILURE, SUCCESS = dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS
@@ -410,3 +413,18 @@ def test_the_score_and_the_taxonomy_have_the_freshness_that_is_set() -> None:
         "coverage_scores": dg.FreshnessPolicy.time_window(timedelta(days=3)),
         "taxonomies": dg.FreshnessPolicy.time_window(timedelta(days=20)),
     }
+
+
+def test_clusters_that_are_older_than_is_set_are_noted(
+    copy: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They were fitted a week before the last scored one."""
+    settings = copy.model_copy(update={"freshness": FreshnessSettings(taxonomy_days=6)})
+    run_weeks(settings, "weekly_coverage", LAST_WEEK.date())
+    said = capsys.readouterr()
+    assert "check taxonomies.clusters_are_recent: no" in said.out + said.err
+
+
+def test_a_week_before_the_first_taxonomy_has_no_old_clusters(scored: Settings) -> None:
+    with Warehouse(scored.warehouse, 10).reader() as con:
+        assert age(con, LAST_WEEK - timedelta(days=30)) is None

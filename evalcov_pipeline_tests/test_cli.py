@@ -12,6 +12,7 @@ import pytest
 
 from evalcov_pipeline.cli import BAD_INPUT, CHECK_FAILED, main
 from evalcov_pipeline.settings import Settings, get_settings
+from evalcov_pipeline.storage.warehouse import Warehouse
 from evalcov_pipeline_tests.conftest import FIRST_DAY, cases, turns, write_jsonl
 
 Run = Callable[..., tuple[int, str, str]]
@@ -209,6 +210,18 @@ def test_refresh_prints_its_plan(copy: Settings, run: Run, monkeypatch: pytest.M
     assert code == 0
     assert "9 queries" in out
     assert "9 in default" in out
+
+
+def test_the_quarterly_run_plans_a_refresh_of_a_good_suite_too(
+    copy: Settings, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(copy.home, monkeypatch)
+    assert run("run", "quarterly")[0] == 0
+    with Warehouse(copy.warehouse, 10).reader() as con:
+        plans = con.execute('SELECT "trigger" FROM refresh_plans').fetchall()
+    assert plans == [("schedule",)]
+    assert run("run", "quarterly", "--since", "2026-10-01")[0] == BAD_INPUT
+    assert run("run", "quarterly", "--as-of", "2026-09-30")[0] == BAD_INPUT
 
 
 def test_a_wrong_path_does_not_cost_the_demo_s_data(home: Path, run: Run) -> None:

@@ -115,7 +115,7 @@ class News(BaseModel):
         return lines
 
 
-@dg.sensor(minimum_interval_seconds=60)
+@dg.sensor(minimum_interval_seconds=30)
 def coverage_alerts(
     context: dg.SensorEvaluationContext,
     settings: dg.ResourceParam[Settings],

@@ -63,7 +63,7 @@ class Watch(BaseModel):
         return score if given_up or not self.answered else None
 
 
-@dg.sensor(job=jobs.refresh, minimum_interval_seconds=60)
+@dg.sensor(job=jobs.refresh, minimum_interval_seconds=30)
 def coverage_degraded(
     context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]
 ) -> dg.SensorResult:
@@ -114,7 +114,7 @@ class Arrivals(BaseModel):
     request: Request | None = None
 
 
-@dg.sensor(job=jobs.weekly_coverage, minimum_interval_seconds=60)
+@dg.sensor(job=jobs.weekly_coverage, minimum_interval_seconds=30)
 def annotations_landed(
     context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]
 ) -> dg.SensorResult | dg.SkipReason:

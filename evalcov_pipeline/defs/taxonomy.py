@@ -1,5 +1,7 @@
 """Clusters of production traffic, and which cluster every text belongs to."""
 
+from datetime import timedelta
+
 import dagster as dg
 
 from evalcov_pipeline.defs.partitions import WEEKLY, as_of, now, weeks
@@ -31,6 +33,7 @@ class TaxonomyRun(dg.Config):
                    kinds=("duckdb", "scikitlearn"))
         for table in TABLES
     ],
+    check_specs=[dg.AssetCheckSpec("clusters_are_recent", asset="taxonomies")],
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool="taxonomy",
 )  # fmt: skip
@@ -60,6 +63,14 @@ def taxonomy(
         context.add_asset_metadata(facts, asset_key="taxonomies", partition_key=week)
     with warehouse.reader() as con:
         rows = {table: size(con, table) for table in TABLES}
+        age = stored.age(con, as_of(weeks(context)[-1])) or timedelta()
+    yield dg.AssetCheckResult(
+        check_name="clusters_are_recent",
+        asset_key="taxonomies",
+        passed=age <= timedelta(days=settings.freshness.taxonomy_days),
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"age_days": age.days},
+    )
     for table, count in rows.items():
         yield dg.MaterializeResult(asset_key=table, metadata=row_count(count))
 

@@ -56,6 +56,14 @@ def applicable(con: duckdb.DuckDBPyConnection, as_of: datetime) -> Applicable | 
     return Applicable(row["taxonomy_id"], row["previous"] if refit else None)
 
 
+def age(con: duckdb.DuckDBPyConnection, as_of: datetime) -> timedelta | None:
+    """How long before an instant its taxonomy was fitted, or None if it was fitted later."""
+    (fitted_at,) = con.execute(
+        "SELECT max(fitted_at) FROM taxonomies WHERE fitted_at <= ?", [as_of]
+    ).fetchall()[0]
+    return as_of - fitted_at if fitted_at else None
+
+
 def predecessor(con: duckdb.DuckDBPyConnection, fitted_at: datetime) -> str | None:
     """The newest taxonomy fitted before an instant."""
     row = one_row(
