@@ -15,6 +15,7 @@ from evalcov_pipeline.defs import (
     embedding,
     evals,
     freshness,
+    inbox,
     jobs,
     publish,
     refresh,
@@ -56,6 +57,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             jobs.monthly_taxonomy,
             jobs.quarterly_refresh,
             jobs.refresh,
+            inbox.ingest_inbox,
         ],
         schedules=[
             schedules.daily_traces,
@@ -63,7 +65,12 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             schedules.monthly_taxonomy,
             schedules.quarterly_refresh,
         ],
-        sensors=[sensors.coverage_degraded, sensors.annotations_landed, alerts.coverage_alerts],
+        sensors=[
+            inbox.files_landed,
+            sensors.coverage_degraded,
+            sensors.annotations_landed,
+            alerts.coverage_alerts,
+        ],
         resources={
             "warehouse": warehouse_resource(settings),
             "settings": settings,

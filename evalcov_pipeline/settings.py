@@ -37,6 +37,8 @@ from evalcov_pipeline.errors import BadInput
 Share = float
 LINEAGE_DAYS = 35
 """Days of traces that a scored week depends on: its own and those of the four weeks before."""
+DEMO_MARK = ".demo"
+"""File in a home that holds the demo's data."""
 _CONFIG = "EVALCOV_CONFIG"
 _SPECIAL_SIGNS = frozenset("*?[]{}%")
 
@@ -307,6 +309,11 @@ class Settings(BaseSettings):
     def taxonomies(self) -> Path:
         """Folder of the frozen taxonomies."""
         return self.home / "taxonomies"
+
+    @property
+    def inbox(self) -> Path:
+        """Folder that other systems drop files into, by kind."""
+        return self.home / "inbox"
 
     @property
     def quarantine(self) -> Path:

@@ -70,9 +70,9 @@ class Sensor:
             jsd_adjusted=jsd_adjusted if jsd_adjusted is not None else 0.4 if degraded else 0.1,
         )
 
-    def plan(self, tasks: int) -> None:
-        """Anyone planned a refresh that asks about so many queries."""
-        self.happens("refresh_plans", tasks_waiting=tasks)
+    def plan(self, tasks: int, *, is_new: bool = True) -> None:
+        """Anyone planned a refresh, or found one open, that asks about so many queries."""
+        self.happens("refresh_plans", tasks_waiting=tasks, is_new=is_new)
 
     def labels(self, *, decided: int, waiting: int) -> None:
         self.happens("annotations", tasks_decided=decided, tasks_waiting=waiting)
@@ -272,6 +272,28 @@ def test_a_refresh_that_a_person_plans_answers_the_degradation(sensor: Sensor) -
     sensor.score(19, degraded=False)
     sensor.score(26, degraded=True)
     assert len(sensor.tick()) == 1
+
+
+def test_a_request_that_finds_another_plan_open_is_answered_after_it(sensor: Sensor) -> None:
+    sensor.score(5, degraded=True)
+    (request,) = sensor.tick()
+    sensor.plan(50, is_new=False)
+    sensor.finish(request, SUCCESS)
+    assert sensor.tick() == []
+    sensor.labels(decided=50, waiting=0)
+    sensor.score(5, degraded=True)
+    assert keys(sensor.tick()) == ["2026-10-05T00:00:00:20261005-abc:2"]
+
+
+def test_a_person_who_looks_at_the_open_plan_changes_nothing(sensor: Sensor) -> None:
+    sensor.score(5, degraded=True)
+    sensor.finish(sensor.tick()[0], SUCCESS)
+    sensor.plan(50)
+    assert sensor.tick() == []
+    sensor.plan(50, is_new=False)
+    sensor.labels(decided=50, waiting=0)
+    sensor.score(12, degraded=True)
+    assert sensor.tick() == []
 
 
 def test_the_weekly_run_says_too_that_no_task_waits(sensor: Sensor) -> None:

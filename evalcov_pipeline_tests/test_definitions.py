@@ -16,6 +16,8 @@ HEAVY = [
     "pandas", "ray", "matplotlib", "plotly", "vl_convert",
 ]  # fmt: skip
 
+CADENCE = {"daily_traces", "weekly_coverage", "monthly_taxonomy", "quarterly_refresh"}
+
 IMPORTS = f"""
 import json, sys, time
 import dagster
@@ -55,11 +57,11 @@ def test_every_table_is_an_asset_of_its_name_with_its_columns() -> None:
 def test_jobs_schedules_and_sensors_have_the_contract_s_names_and_start_stopped() -> None:
     repository = defs.get_repository_def()
     jobs = {job.name for job in repository.get_all_jobs()}
-    assert {"daily_traces", "weekly_coverage", "monthly_taxonomy", "refresh"} <= jobs
+    assert {*CADENCE, "refresh"} <= jobs
     schedules = {schedule.name: schedule for schedule in repository.schedule_defs}
-    assert {"daily_traces", "weekly_coverage", "monthly_taxonomy"} <= set(schedules)
+    assert set(schedules) == CADENCE
     sensors = {sensor.name: sensor for sensor in repository.sensor_defs}
-    assert "coverage_degraded" in sensors
+    assert {"files_landed", "coverage_degraded", "annotations_landed"} <= set(sensors)
     for schedule in schedules.values():
         assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
     for sensor in sensors.values():

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from evalcov_pipeline.cli.ingest import DEMO_MARK, Kind, ingest_files
+from evalcov_pipeline.cli.ingest import Kind, ingest_files
 from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.cli.status import print_status
 from evalcov_pipeline.errors import BadInput
-from evalcov_pipeline.settings import Settings, get_settings
+from evalcov_pipeline.settings import DEMO_MARK, Settings, get_settings
 
 RATER = "demo"
 """Who labels in the demo: nobody."""

@@ -13,13 +13,12 @@ from evalcov_pipeline.cli import BAD_INPUT, CHECK_FAILED
 from evalcov_pipeline.cli.progress import rows_read
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats import find
-from evalcov_pipeline.settings import Settings, get_settings
+from evalcov_pipeline.settings import DEMO_MARK, Settings, get_settings
 from evalcov_pipeline.storage.ingest import IngestReport, ingest_traces, input_files
 from evalcov_pipeline.storage.ingest_annotations import ingest_annotations
 from evalcov_pipeline.storage.ingest_evals import ingest_evals
 
 Kind = Literal["traces", "evals", "results"]
-DEMO_MARK = ".demo"
 _DEMO_DATA = (
     "lake", "taxonomies", "quarantine", "warehouse.duckdb", "published.duckdb", "dagster",
     DEMO_MARK,

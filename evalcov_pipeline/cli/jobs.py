@@ -16,13 +16,11 @@ from sqlalchemy.exc import DatabaseError
 from evalcov_pipeline.cli.progress import say
 from evalcov_pipeline.definitions import build_definitions
 from evalcov_pipeline.defs import step_lines
-from evalcov_pipeline.defs.partitions import now
+from evalcov_pipeline.defs.partitions import PARTITION_RANGE, now
 from evalcov_pipeline.errors import BadInput, CheckFailed
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.files import held_by_nobody, locked, write_whole
 from evalcov_pipeline.storage.lake import days_pending
-
-_RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
 _INSTANCE_CONFIG = """\
 concurrency:
@@ -121,7 +119,9 @@ def run_job(
     """
     job = build_definitions(settings).resolve_job_def(name)
     several = len(set(partitions)) > 1
-    span = dict(zip(_RANGE, (partitions[0], partitions[-1]), strict=True)) if several else {}
+    span = (
+        dict(zip(PARTITION_RANGE, (partitions[0], partitions[-1]), strict=True)) if several else {}
+    )
     config: dict[str, Any] = {"loggers": {step_lines.NAME: {}}}
     if ops:
         config["ops"] = ops

@@ -5,6 +5,7 @@ import polars as pl
 
 from evalcov_pipeline.defs.partitions import now
 from evalcov_pipeline.defs.resources import WarehouseResource
+from evalcov_pipeline.defs.signals import TASKS_WAITING
 from evalcov_pipeline.defs.specs import checked, row_count, table_spec
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.ingest_evals import derive_evals
@@ -59,7 +60,7 @@ def eval_suite(warehouse: WarehouseResource, settings: dg.ResourceParam[Settings
             "multi_turn": cases.filter(pl.col("n_turns") > 1).height,
             "origins": dict(cases["origin"].value_counts().iter_rows()),
             "merged": merged.added,
-            "tasks_waiting": merged.waiting,
+            TASKS_WAITING: merged.waiting,
         },
     )
     yield dg.MaterializeResult(asset_key="eval_case_versions", metadata=row_count(versions))

@@ -21,6 +21,9 @@ WEEKLY = dg.WeeklyPartitionsDefinition(start_date=_FIRST, day_offset=1, end_offs
 WINDOW = dg.TimeWindowPartitionMapping(start_offset=-4, allow_nonexistent_upstream_partitions=True)
 """A week depends on its own days and those of the four weeks before: the window and its rim."""
 
+PARTITION_RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+"""Tags of a run over several partitions."""
+
 
 def as_of(week: str) -> datetime:
     """The instant that a week is scored at: its exclusive end, also while it is still running."""

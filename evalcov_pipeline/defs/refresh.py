@@ -7,6 +7,7 @@ import orjson
 
 from evalcov_pipeline.defs.partitions import now
 from evalcov_pipeline.defs.resources import WarehouseResource
+from evalcov_pipeline.defs.signals import IS_NEW, TASKS_WAITING
 from evalcov_pipeline.defs.specs import row_count, table_spec
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.embedding import vector_cache
@@ -63,8 +64,8 @@ def refresh_plans(
         metadata={
             **row_count(int(found.is_new)),
             "plan": plan["plan_id"],
-            "is_new": found.is_new,
-            "open_tasks": found.waiting,
+            IS_NEW: found.is_new,
+            TASKS_WAITING: found.waiting,
             "reason": plan["reason"],
             "budget": plan["budget"],
             **scores,

@@ -26,8 +26,10 @@ class Request(BaseModel):
     """
 
     key: str
+    job: str | None = None
     partition_key: str | None = None
     ops: dict[str, Any] = {}
+    tags: dict[str, str] = {}
     attempt: int = 1
     failures: int = 0
 
@@ -63,9 +65,10 @@ class Request(BaseModel):
         """What the sensor returns to have it run."""
         return dg.RunRequest(
             run_key=self._run_key,
+            job_name=self.job,
             partition_key=self.partition_key,
             run_config={"ops": self.ops},
-            tags={TRY_TAG: str(self.failures + 1)},
+            tags=self.tags | {TRY_TAG: str(self.failures + 1)},
         )
 
     @property
@@ -75,3 +78,21 @@ class Request(BaseModel):
     def _run(self, instance: dg.DagsterInstance) -> dg.DagsterRun | None:
         filters = dg.RunsFilter(tags={"dagster/run_key": self._run_key})
         return next(iter(instance.get_runs(filters=filters, limit=1)), None)
+
+
+def advance(
+    current: Request | None, wanted: Request | None, instance: dg.DagsterInstance
+) -> tuple[Request | None, bool]:
+    """One request at a time: the current one until it ends, then what is wanted next.
+
+    What was given up is not asked for again until something else is wanted.
+
+    Returns:
+        The request to remember, and whether to launch it now.
+    """
+    state = current.state(instance) if current else "done"
+    if state in ("running", "wanted"):
+        return current, state == "wanted"
+    if wanted and not (state == "given_up" and current and current.key == wanted.key):
+        return wanted.past_known_runs(instance), True
+    return (current if state == "given_up" else None), False

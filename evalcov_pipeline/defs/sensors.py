@@ -7,6 +7,7 @@ from evalcov_pipeline.defs import jobs
 from evalcov_pipeline.defs.partitions import newest_week
 from evalcov_pipeline.defs.requests import MAX_ATTEMPTS, Request
 from evalcov_pipeline.defs.signals import (
+    IS_NEW,
     LABELS,
     PLANS,
     SCORES,
@@ -46,13 +47,20 @@ class Watch(BaseModel):
         """One event, in order."""
         self.storage_id = event.storage_id
         self.tasks_waiting = event.facts.get(TASKS_WAITING, self.tasks_waiting)
-        if event.asset == PLANS and self.health.degraded:
-            self.answered, self.request = True, None
+        if event.asset == PLANS:
+            self._planned(is_new=event.facts.get(IS_NEW, True))
         score = score_of(event)
         if score and self.health.observe(score, settings):
             self.newest = None if self.tasks_waiting else score
             if not self.health.degraded:
                 self.answered, self.request = False, None
+
+    def _planned(self, *, is_new: bool) -> None:
+        """A new plan answers a degradation; a request that found an open one is for later."""
+        if is_new and self.health.degraded:
+            self.answered, self.request = True, None
+        elif not is_new and self.request:
+            self.answered, self.request = False, None
 
     def unanswered(self) -> Score | None:
         """The degraded score that a refresh has to be asked for, if any."""
@@ -77,12 +85,12 @@ def coverage_degraded(
     """
     watch = Watch.model_validate_json(context.cursor) if context.cursor else Watch()
     state = watch.request.state(context.instance) if watch.request else None
-    if state == "done":
-        watch.request = None
     for event in materialized(
         context.instance, (SCORES, PLANS, LABELS, SUITE), after=watch.storage_id
     ):
         watch.take_in(event, settings.coverage)
+    if state == "done":
+        watch.request = None
     if score := watch.unanswered():
         config = {"trigger": "coverage_degraded", "as_of": score.as_of}
         request = Request(key=score.key, ops={"refresh_plans": {"config": config}})

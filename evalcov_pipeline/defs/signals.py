@@ -28,6 +28,8 @@ The newest word counts, whichever asset says it: a refresh is open while it is a
 """
 TASKS_DECIDED = "tasks_decided"
 """On labels: tasks whose decision is new or changed by the labels that came."""
+IS_NEW = "is_new"
+"""On plans: False where an earlier plan still waits for people and was left alone."""
 
 _PAGE = 500
 
