@@ -19,7 +19,7 @@ Projection: `jsd_projected` against the `jsd_adjusted` of the next week, an inde
 turns whose intents have drifted (log shares moved by a normal deviate of .2), once reviewers have
 rejected 20 % of the cases at random; for suites without 1/6 and without 1/2 of the intents.
 
-    python benchmarks/refresh.py --data ../shared/data [--seeds 8] [--first-seed 100] [--quick]
+    python benchmarks/refresh.py --data ../shared/data [--seeds 8] [--only banking77] [--quick]
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from itertools import product
 from pathlib import Path
+from typing import get_args
 
 import click
 import numpy as np
@@ -51,15 +54,15 @@ from evalcov_pipeline.core.taxonomy import Taxonomy, assign, freeze
 
 N_CASES, LEFT_OUT, WORSE = 300, 1 / 6, 1 / 2
 BUDGETS = (30, 60, 120)
-TURNS, DRIFT = 9000, 0.2
+TURNS, DRIFT, KEPT = 9000, 0.2, 0.8
 STRATA = 30
 NOTABLE = 0.01
-PURPOSIVE = RefreshRules(random_share=0.0)
-DEFAULT = RefreshRules()
+PURPOSIVE, DEFAULT = 0.0, 0.2
+"""Random shares."""
 OUT = Path(__file__).parent / "out"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scene:
     """A draw as the pipeline sees it: texts and cases in the clusters of a taxonomy."""
 
@@ -151,10 +154,12 @@ def make_scene(draw: Draw, taxonomy: Taxonomy, seed: int) -> Scene:
     return Scene(draw, taxonomy, clusters, case_clusters, candidates, inputs, place)
 
 
+@lru_cache(maxsize=16)
 def planned(
-    scene: Scene, budget: int, rules: RefreshRules, seed: int
+    scene: Scene, budget: int, random_share: float, seed: int
 ) -> tuple[RefreshPlan, np.ndarray]:
     """The plan, and the places of the texts drawn for it."""
+    rules = RefreshRules(random_share=random_share, keep_rate=KEPT)
     plan = plan_refresh(scene.inputs, budget, rules, np.random.default_rng([seed, 31]))
     rng = np.random.default_rng([seed, 32])
     drawn = draw_cases(plan, scene.candidates, DrawRules(spare_share=0), rng)
@@ -217,6 +222,7 @@ def truth(draw: Draw) -> tuple[np.ndarray, np.ndarray]:
 
 
 def choice_rows(scene: Scene, seed: int) -> Iterator[dict]:
+    """A row per budget and method."""
     p, counts = truth(scene.draw)
     missing = (counts == 0) & (p > NOTABLE)
     for budget in BUDGETS:
@@ -257,7 +263,7 @@ def projection_rows(corpus: Corpus, scene: Scene, seed: int) -> Iterator[dict]:
     now = scene.inputs.clusters["eval_cases"].to_numpy()
     for budget in BUDGETS:
         plan, picks = planned(scene, budget, DEFAULT, seed)
-        kept = rng.permutation(picks)[: round(DEFAULT.keep_rate * len(picks))]
+        kept = rng.permutation(picks)[: round(KEPT * len(picks))]
         added = np.bincount(scene.clusters[kept] % len(now), minlength=len(now))  # novel is last
         achieved = score_divergence(production, now + added, added, rng).jsd_adjusted
         unchanged = score_divergence(production, now, 0 * now, rng).jsd_adjusted
@@ -311,7 +317,7 @@ def speed_row(n: int = 50_000, k: int = 80, d: int = 384) -> dict:
     inputs = RefreshInputs(
         clusters.with_columns(pl.col("texts", "weight").fill_null(0)), production
     )
-    plan = plan_refresh(inputs, 60, DEFAULT, rng)
+    plan = plan_refresh(inputs, 60, RefreshRules(), rng)
     made = time.perf_counter()
     drawn = draw_cases(plan, candidates, DrawRules(), rng)
     ended = time.perf_counter()
@@ -333,36 +339,47 @@ def speed_row(n: int = 50_000, k: int = 80, d: int = 384) -> dict:
 @click.option("--data", type=click.Path(path_type=Path), required=True)
 @click.option("--seeds", type=click.IntRange(min=1), default=8, show_default=True)
 @click.option("--first-seed", default=100, show_default=True)
+@click.option("--method", type=click.Choice(get_args(Method)), default="umap_hdbscan")
 @click.option("--quick", is_flag=True, help="Two seeds, k-means clusters.")
 @click.option("--only", multiple=True, help="Corpus; repeatable.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Folder for the vectors.")
 def main(
-    data: Path, seeds: int, first_seed: int, quick: bool, only: tuple[str, ...], keep: Path | None
+    data: Path,
+    seeds: int,
+    first_seed: int,
+    method: Method,
+    quick: bool,
+    only: tuple[str, ...],
+    keep: Path | None,
 ) -> None:
     speed = speed_row()
-    seeds, method = (2, "kmeans") if quick else (seeds, "umap_hdbscan")
+    if quick:
+        seeds, method = 2, "kmeans"
     choice, projection = [], []
+    OUT.mkdir(exist_ok=True)
     for corpus in read_corpora(data, keep or Path(tempfile.mkdtemp(prefix="refresh-"))):
         if only and corpus.name not in only:
             continue
-        for traffic in ("skewed", "even"):
-            for seed in range(first_seed, first_seed + seeds):
-                draw = make_draw(corpus, seed, N_CASES, LEFT_OUT, skewed=traffic == "skewed")
-                taxonomy = fit(draw, seed, method)
-                stamp = {"corpus": corpus.name, "traffic": traffic, "seed": seed}
-                stamp |= {"clusters": taxonomy.n_clusters}
-                scene = make_scene(draw, taxonomy, seed)
-                choice += [stamp | row for row in choice_rows(scene, seed)]
-                for share in (LEFT_OUT, WORSE):  # of the same production
-                    draw = make_draw(corpus, seed, N_CASES, share, skewed=traffic == "skewed")
-                    scene = make_scene(draw, taxonomy, seed)
-                    rows = projection_rows(corpus, scene, seed)
-                    projection += [stamp | {"left_out": share} | row for row in rows]
-                click.echo(f"{corpus.name} {traffic} seed {seed}", err=True)
+        for seed, traffic in product(range(first_seed, first_seed + seeds), ("skewed", "even")):
+            draw, worse = (
+                make_draw(corpus, seed, N_CASES, share, skewed=traffic == "skewed")
+                for share in (LEFT_OUT, WORSE)
+            )  # of the same production
+            taxonomy = fit(draw, seed, method)
+            stamp = {"corpus": corpus.name, "traffic": traffic, "seed": seed}
+            stamp |= {"clusters": taxonomy.n_clusters}
+            scene = make_scene(draw, taxonomy, seed)
+            choice += [stamp | row for row in choice_rows(scene, seed)]
+            for share, suite in (
+                (LEFT_OUT, scene),
+                (WORSE, make_scene(worse, taxonomy, seed)),
+            ):
+                rows = projection_rows(corpus, suite, seed)
+                projection += [stamp | {"left_out": share} | row for row in rows]
+            results = {"choice": choice, "projection": projection, "speed": speed}
+            (OUT / "refresh.json").write_text(json.dumps(results, indent=1))
+            click.echo(f"{corpus.name} {traffic} seed {seed}", err=True)
     report(pl.DataFrame(choice, infer_schema_length=None), pl.DataFrame(projection), speed)
-    OUT.mkdir(exist_ok=True)
-    results = {"choice": choice, "projection": projection, "speed": speed}
-    (OUT / "refresh.json").write_text(json.dumps(results, indent=1))
 
 
 def report(choice: pl.DataFrame, projection: pl.DataFrame, speed: dict) -> None:

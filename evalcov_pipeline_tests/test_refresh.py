@@ -219,6 +219,15 @@ def test_where_every_text_is_a_case_already_nothing_is_asked_for():
     assert drawn(plan, candidates).picks.is_empty()
 
 
+def test_a_window_without_texts_asks_for_nothing():
+    nothing = find_candidates(
+        traffic(10)[0].clear(), np.empty((0, 32), np.float32), suite(), np.random.default_rng(1)
+    )
+    plan = planned(nothing)
+    assert plan.n_cases == 0
+    assert drawn(plan, nothing).picks.is_empty()
+
+
 def test_a_suite_without_cases_is_planned_from_nothing():
     candidates = found(cases=np.empty((0, 32)))
     plan = planned(candidates, cases=np.zeros(8, int))

@@ -97,6 +97,8 @@ def draw_cases(
     for floor in rules.floors:
         if floor.column not in candidates.rows.columns:
             raise ValueError(f"there is no column {floor.column!r} to hold a floor on")
+    if plan.n_cases == 0:
+        return Draw(pl.DataFrame(schema=_PICKS), ())
     drawing = _Drawing(plan, candidates, rules, rng)
     new = np.flatnonzero(drawing.open)
     if plan.n_random and len(new):
@@ -289,8 +291,8 @@ def _reason(
     if probability is not None:
         why = f"drawn at random from all new traffic, at {probability:.2%}"
     elif unit["pool"] == "cluster":
-        cases = unit["eval_cases"] or "no"
-        why = f"{unit['label']} is under-covered ({unit['status']}): {cases} cases for {share}"
+        cases = "1 case" if unit["eval_cases"] == 1 else f"{unit['eval_cases'] or 'no'} cases"
+        why = f"{unit['label']} is under-covered ({unit['status']}): {cases} for {share}"
     elif unit["pool"] == "edge":
         why = f"rare traffic: one of the small clusters that are {share} together"
     elif unit["pool"] == "novel":
