@@ -130,6 +130,7 @@ def test_labels_give_the_same_state_in_any_order_and_twice(tmp_path: Path) -> No
 def test_every_label_is_counted_once_and_an_unknown_task_is_named(warehouse: Warehouse) -> None:
     report = record(warehouse, said("t0", "ann", 5), said("zz", "ann"), said("t0", "ann", 5))
     assert (report.new, report.unchanged, report.unknown) == (1, 1, ((1, "zz"),))
+    assert report.decided == 0
     changed = record(warehouse, said("t0", "ann", 6, keep=False), said("t0", "ann", 1, note="?"))
     assert (changed.changed, changed.outdated) == (1, 1)
     again = record(warehouse, said("t0", "ann", 6, keep=False), said("t0", "ann", 1, note="?"))
@@ -146,7 +147,7 @@ def test_a_withdrawn_label_leaves_the_task_as_if_it_had_not_been_said(
 ) -> None:
     record(warehouse, said("t1", "ann", 0), said("t1", "bob", 1))
     assert statuses(warehouse)["t1"] == "kept"
-    record(warehouse, said("t1", "bob", 2, withdrawn=True))
+    assert record(warehouse, said("t1", "bob", 2, withdrawn=True)).decided == 1
     assert statuses(warehouse)["t1"] == "labelled"
 
 

@@ -49,6 +49,7 @@ class LabelReport:
         unchanged: labels that were known already.
         outdated: labels older than what the same rater said since; kept in the history only.
         unknown: (row, task_id) of labels on tasks that do not exist; not recorded.
+        decided: tasks whose decision is new, changed or taken back.
     """
 
     new: int
@@ -56,6 +57,7 @@ class LabelReport:
     unchanged: int
     outdated: int
     unknown: tuple[tuple[int, str], ...]
+    decided: int
 
 
 def enqueue(con: duckdb.DuckDBPyConnection, tasks: pl.DataFrame) -> int:
@@ -140,12 +142,16 @@ def record_labels(
         if not outdated:
             current[key] = event
     insert(con, "annotation_events", pl.DataFrame(events, schema=_EVENTS))
-    derive_queue(con, {event["task_id"] for event in events})
-    return LabelReport(**counts, unknown=tuple(unknown))
+    decided = derive_queue(con, {event["task_id"] for event in events})
+    return LabelReport(**counts, unknown=tuple(unknown), decided=decided)
 
 
-def derive_queue(con: duckdb.DuckDBPyConnection, task_ids: Iterable[str]) -> None:
-    """Derive `annotations` and the status of tasks from the events; superseded ones stay closed."""
+def derive_queue(con: duckdb.DuckDBPyConnection, task_ids: Iterable[str]) -> int:
+    """Derive `annotations` and the status of tasks from the events; superseded ones stay closed.
+
+    Returns:
+        Tasks whose decision is new, changed or taken back.
+    """
     touched = sorted(task_ids)
     con.execute("DELETE FROM annotations WHERE list_contains($1, task_id)", [touched])
     con.execute(
@@ -161,17 +167,20 @@ def derive_queue(con: duckdb.DuckDBPyConnection, task_ids: Iterable[str]) -> Non
     )
     tasks = frame(
         con,
-        "SELECT task_id, raters_wanted FROM annotation_queue"
+        "SELECT task_id, raters_wanted, resolved_at FROM annotation_queue"
         " WHERE list_contains($1, task_id) AND status != 'superseded'",
         [touched],
     )
-    for task_id, raters_wanted in tasks.iter_rows():
+    decided = 0
+    for task_id, raters_wanted, resolved_at in tasks.iter_rows():
         outcome = outcome_of(con, task_id, raters_wanted)
         con.execute(
             "UPDATE annotation_queue SET status = ?, resolved_at = ? WHERE task_id = ?",
             [outcome.status, outcome.decided_at, task_id],
         )
+        decided += outcome.decided_at != resolved_at
     _copy_status_to_candidates(con)
+    return decided
 
 
 def outcome_of(con: duckdb.DuckDBPyConnection, task_id: str, raters_wanted: int) -> Outcome:
