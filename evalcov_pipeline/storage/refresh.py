@@ -200,7 +200,7 @@ def _inputs(
     candidates = find_candidates(
         _with_floor_columns(texts, settings.refresh).rename({"weight": "steady_weight"}),
         cache.get(texts["text_hash"].to_list()),
-        cache.get(known["text_hash"].unique(maintain_order=True).to_list()),
+        cache.get(known["text_hash"].to_list()),
         rng,
     )
     clusters = frame(
