@@ -24,6 +24,7 @@ from evalcov_pipeline.defs import (
     schedules,
     sensors,
     step_lines,
+    suggestions,
     taxonomy,
     traces,
 )
@@ -47,6 +48,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
                 coverage.coverage,
                 *annotation.recorded,
                 refresh.refresh_plans,
+                suggestions.suggestions,
                 publish.published,
                 report.coverage_report,
             ],

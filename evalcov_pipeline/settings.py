@@ -194,6 +194,55 @@ class RefreshSettings(Section):
         return named
 
 
+class SuggestionSettings(Section):
+    """Labels that are suggested for queries much like those that people have labelled."""
+
+    mode: Literal["off", "show", "accept"] = "show"
+    """Suggest nothing, show suggestions to people, or take confident ones as labels."""
+    confidence: Share = Field(0.8, gt=0, lt=1)
+    """Least confidence of a suggestion."""
+    neighbours: int = Field(7, ge=1)
+    """Labelled queries that vote."""
+    least_labelled: int = Field(8, ge=2)
+    """Labels of people from which a cluster gets suggestions."""
+    near: Share = Field(0.95, gt=0, le=1)
+    """Least cosine of a query whose expected answer is suggested too."""
+    audit_share: Share = Field(0.2, gt=0, le=1)
+    """Share of the suggestions that is hidden from people, to measure agreement."""
+    agreement: Share = Field(0.6, gt=0, lt=1)
+    """Least agreement of people with the hidden suggestions; below it a cluster falls back."""
+    enough_audits: int = Field(15, ge=3)
+    """Hidden suggestions from which the interval of their agreement decides."""
+    endpoint: str | None = None
+    """Base URL of a chat completions API, asked where the neighbours are unsure."""
+    model: str | None = None
+    """Model of the endpoint."""
+    api_key_env: str = "SUGGESTIONS_API_KEY"
+    """Environment variable that holds the endpoint's key; the key itself is no setting."""
+    timeout_s: float = Field(30.0, gt=0)
+    """Longest wait for a reply."""
+    retries: int = Field(3, ge=0)
+    """Further attempts after a refusal for load, a fault of the server or no reply."""
+    parallel: int = Field(2, ge=1, le=8)
+    """Questions asked at the same time."""
+    max_requests: int = Field(200, ge=0)
+    """Most requests of a run, further attempts included."""
+    max_tokens: int = Field(200_000, ge=0)
+    """Most tokens of a run, prompts and replies."""
+
+    @model_validator(mode="after")
+    def _complete_endpoint(self) -> SuggestionSettings:
+        if (self.endpoint is None) != (self.model is None):
+            raise ValueError("suggestions.endpoint and suggestions.model go together")
+        url = urlsplit(self.endpoint or "http://localhost")
+        if url.scheme not in ("http", "https") or not url.hostname or "@" in url.netloc:
+            raise ValueError(
+                "suggestions.endpoint is an http(s) URL without user or password, such as"
+                " https://host/v1"
+            )
+        return self
+
+
 class RedactionSettings(Section):
     """What is taken out of a text before it leaves the lake."""
 
@@ -261,6 +310,7 @@ class Settings(BaseSettings):
     coverage: CoverageSettings = CoverageSettings()
     evals: EvalSettings = EvalSettings()
     refresh: RefreshSettings = RefreshSettings()
+    suggestions: SuggestionSettings = SuggestionSettings()
     redaction: RedactionSettings = RedactionSettings()
     freshness: FreshnessSettings = FreshnessSettings()
     alerts: AlertSettings = AlertSettings()

@@ -171,9 +171,7 @@ def suggest(
     Returns:
         By cluster with enough labels, a suggestion for each row of `waiting`.
     """
-    ready = {
-        key: group for key, group in groups.items() if len(group.verdicts) >= least_labelled
-    }
+    ready = {key: group for key, group in groups.items() if len(group.verdicts) >= least_labelled}
     if not any(len(group.waiting) for group in ready.values()):
         return {key: [] for key in ready}
     tried: list[Vote] = []
@@ -260,7 +258,8 @@ def _majority(votes: Sequence[tuple[_T | None, float]]) -> tuple[_T | None, floa
 
 
 def _cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> FloatArray:
-    return a.astype(float) @ b.astype(float).T
+    cosines: FloatArray = a.astype(float) @ b.astype(float).T
+    return cosines
 
 
 def _features(votes: Sequence[Vote], clusters: Sequence[int], n_clusters: int) -> FloatArray:
@@ -272,9 +271,7 @@ def _features(votes: Sequence[Vote], clusters: Sequence[int], n_clusters: int) -
     return features
 
 
-def _chance_of_right(
-    tried: FloatArray, right: NDArray[np.bool_], asked: FloatArray
-) -> FloatArray:
+def _chance_of_right(tried: FloatArray, right: NDArray[np.bool_], asked: FloatArray) -> FloatArray:
     """Chance that each asked vote is right, from what came of those that were tried.
 
     One right and one wrong vote are added at the mean of all, so that no chance is ever 0 or 1.
@@ -284,5 +281,4 @@ def _chance_of_right(
     middle = tried.mean(axis=0)
     model = LogisticRegression(C=1.0, max_iter=1000)
     model.fit(np.vstack([tried, middle, middle]), np.append(right, [True, False]))
-    chance: FloatArray = model.predict_proba(asked)[:, 1]
-    return chance
+    return np.asarray(model.predict_proba(asked)[:, 1], dtype=float)

@@ -21,7 +21,7 @@ from evalcov_pipeline.storage.warehouse import Columns, frame, insert, one_row
 WAITING = ("open", "labelled", "adjudicate")
 """Statuses of tasks that people still have to decide."""
 SUGGESTED = "suggestion"
-"""`via` and rater of labels that no person gave."""
+"""`via` of labels that no person gave; their raters begin with it."""
 _CONTENT = ("keep", "passed", "expected", "category", "note")
 _EVENTS: Columns = {
     "event_id": pl.Int64,
@@ -184,12 +184,13 @@ def derive_queue(con: duckdb.DuckDBPyConnection, task_ids: Iterable[str]) -> int
 
 
 def outcome_of(con: duckdb.DuckDBPyConnection, task_id: str, raters_wanted: int) -> Outcome:
-    """What the labels on a task come to."""
+    """What the labels on a task come to; a suggested one counts until a person gives one."""
     rows = frame(
         con,
         'SELECT rater, keep, passed, expected, category, note, first_at, "at" FROM annotations'
-        " WHERE task_id = ?",
-        [task_id],
+        " WHERE task_id = $1 AND (via != $2 OR NOT EXISTS"
+        " (FROM annotations WHERE task_id = $1 AND via != $2))",
+        [task_id, SUGGESTED],
     )
     return resolve([Label(**row) for row in rows.to_dicts()], raters_wanted)
 

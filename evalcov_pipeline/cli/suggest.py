@@ -1,0 +1,81 @@
+"""`evalcov suggest`: suggested labels for queued queries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import orjson
+
+from evalcov_pipeline.settings import get_settings
+
+
+@click.command("suggest")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(as_json: bool) -> None:
+    """Suggest labels for queries that wait, from what people said about similar ones.
+
+    Part of the suggestions is hidden from people, to measure how often they agree; a cluster where
+    they do not falls back to people.
+    """
+    from evalcov_pipeline.cli import jobs
+    from evalcov_pipeline.defs.partitions import now
+    from evalcov_pipeline.storage.ingest_evals import derive_evals
+    from evalcov_pipeline.storage.lake import traffic_span
+    from evalcov_pipeline.storage.merging import merge_decided
+    from evalcov_pipeline.storage.proposals import prepare
+    from evalcov_pipeline.storage.suggestions import record, summary
+    from evalcov_pipeline.storage.warehouse import Warehouse
+
+    settings = get_settings()
+    warehouse = Warehouse(settings.warehouse, settings.lock_timeout_s)
+    span = traffic_span(settings.lake)
+    prepared = prepare(warehouse, settings)
+    with warehouse.writer() as con:
+        report = record(con, prepared, settings, now())
+        if labels := report.accepted + report.withdrawn:
+            merge_decided(con, settings, now())
+            derive_evals(con, settings, span[0] if span else None)
+    warehouse.publish(settings.published)
+    counts = summary(prepared, report)
+    jobs.announce(settings, "suggestions", counts)
+    if labels:
+        jobs.announce(
+            settings, "annotations", {"new": report.accepted, "changed": report.withdrawn}
+        )
+    rows = report.agreement.to_dicts()
+    if as_json:
+        content = {**counts, "mode": settings.suggestions.mode, "agreement": rows}
+        click.echo(orjson.dumps(content, option=orjson.OPT_INDENT_2).decode())
+        return
+    _print(settings.suggestions.mode, counts, rows)
+
+
+def _print(mode: str, counts: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    said = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in counts.items())
+    click.echo(f"suggestions (mode {mode}): {said}")
+    if not rows:
+        click.echo("Nobody has labelled queued queries yet: `evalcov review`")
+        return
+    click.echo(f"{'cluster':<34}{'labelled':>9}{'suggested':>10}{'audited':>8}  agreement")
+    for row in rows:
+        name = row["cluster_label"] or row["cluster_key"]
+        of_all = row["state"] is None
+        counted = f"{row['labelled']:>9}{row['suggested']:>10}{row['audited']:>8}"
+        by = "" if row["by"] == "neighbours" else f" [{row['by']}]"
+        click.echo(
+            f"{'all clusters' if of_all else name[:33]:<34}{counted}  {_agreement(row):<20}"
+            f"{row['reason'] if of_all else _state(row)}{by}"
+        )
+
+
+def _agreement(row: dict[str, Any]) -> str:
+    if row["agreement"] is None:
+        return "-"
+    return f"{row['agreement']:.0%} ({row['agreement_low']:.0%} to {row['agreement_high']:.0%})"
+
+
+def _state(row: dict[str, Any]) -> str:
+    if row["state"] == "fallen_back":
+        return f"fallen back to people: {row['reason']}"
+    return str(row["state"])

@@ -1,0 +1,1 @@
+"""Labels suggested by a chat completions API."""
