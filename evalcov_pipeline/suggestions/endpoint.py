@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ import urllib3
 from pydantic import BaseModel, Field, ValidationError
 
 from evalcov_pipeline.core.suggestions import Verdict
+from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import SuggestionSettings
 from evalcov_pipeline.suggestions.prompt import INSTRUCTIONS, Question, read_reply
 
@@ -58,7 +59,10 @@ class Answers:
 
 @dataclass(frozen=True)
 class _Sent:
-    """One question's way: attempts, tokens, and the content of the reply or what went wrong."""
+    """One question's way: attempts, and the content of the reply or what went wrong.
+
+    `tokens` is None where the endpoint may have used some and did not say how many.
+    """
 
     attempts: int
     tokens: int | None
@@ -102,9 +106,13 @@ def ask(questions: Sequence[tuple[Question, str]], settings: SuggestionSettings)
 
     Returns:
         Usable answers, and counts of everything else; nothing is raised for what a server does.
+
+    Raises:
+        BadInput: the key is not one.
     """
     answers = Answers()
     waiting = list(questions)
+    headers = _headers(settings)
     failures = 0
     with _connections(settings) as connections, ThreadPoolExecutor(settings.parallel) as pool:
         while waiting and failures < HOPELESS:
@@ -114,7 +122,8 @@ def ask(questions: Sequence[tuple[Question, str]], settings: SuggestionSettings)
                 break
             del waiting[: len(batch)]
             running = [
-                pool.submit(_send, connections, text, attempts, settings) for _, text in batch
+                pool.submit(_send, connections, headers, text, attempts, settings)
+                for _, text in batch
             ]
             for (question, message), run in zip(batch, running, strict=True):
                 result = run.result()
@@ -148,10 +157,13 @@ def _affordable(
 
 
 def _send(
-    connections: urllib3.PoolManager, message: str, attempts: int, settings: SuggestionSettings
+    connections: urllib3.PoolManager,
+    headers: Mapping[str, str],
+    message: str,
+    attempts: int,
+    settings: SuggestionSettings,
 ) -> _Sent:
     """Send one prompt, at most `attempts` times."""
-    key = os.environ.get(settings.api_key_env)
     body = {
         "model": settings.model,
         "messages": [
@@ -166,8 +178,7 @@ def _send(
             "POST",
             f"{(settings.endpoint or '').rstrip('/')}/chat/completions",
             body=orjson.dumps(body),
-            headers={"Content-Type": "application/json"}
-            | ({"Authorization": f"Bearer {key}"} if key else {}),
+            headers=headers,
             redirect=False,
             preload_content=False,
             timeout=urllib3.Timeout(connect=settings.timeout_s, read=settings.timeout_s),
@@ -182,7 +193,9 @@ def _send(
             ),
         )
     except urllib3.exceptions.MaxRetryError as error:
-        return _Sent(attempts, 0, trouble=type(error.reason or error).__name__)
+        billed = isinstance(error.reason, urllib3.exceptions.ReadTimeoutError)
+        trouble = type(error.reason or error).__name__
+        return _Sent(attempts, None if billed else 0, trouble=trouble)
     except urllib3.exceptions.HTTPError as error:
         return _Sent(1, 0, trouble=type(error).__name__)
     tries = len(response.retries.history) + 1 if response.retries else 1
@@ -194,6 +207,19 @@ def _send(
         return _Sent(tries, None, trouble=type(error).__name__)
     finally:
         response.close()
+
+
+def _headers(settings: SuggestionSettings) -> dict[str, str]:
+    key = os.environ.get(settings.api_key_env, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise BadInput(
+            what="the key of the endpoint holds signs that no key has",
+            where=f"environment variable {settings.api_key_env}",
+            what_to_do="set it to the key alone, or unset it",
+        )
+    return {"Content-Type": "application/json"} | (
+        {"Authorization": f"Bearer {key}"} if key else {}
+    )
 
 
 def _whole(response: urllib3.BaseHTTPResponse, seconds: float) -> bytes:
