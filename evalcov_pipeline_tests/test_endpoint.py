@@ -71,6 +71,8 @@ class Server:
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}/v1"
 
     def close(self) -> None:
+        if self.over.is_set():
+            return
         self.over.set()
         self._http.shutdown()
         self._thread.join()
@@ -238,6 +240,10 @@ def test_an_endpoint_labels_what_neighbours_leave_open_once_and_hides_its_key(
     assert len(orjson.loads(body["messages"][1]["content"])["examples"]) == 7
     again, unchanged = desk.suggest(mode="accept")
     assert (len(server.seen), unchanged.changed) == (5, 0)
+    desk.label(*desk.queue("third", 10))
+    server.close()
+    _, kept = desk.suggest(mode="accept", retries=0)
+    assert (kept.changed, kept.uses) == (0, unchanged.uses)
     everything = repr((prepared, report, again, desk.settings))
     stored = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert KEY not in everything

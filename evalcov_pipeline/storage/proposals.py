@@ -194,7 +194,10 @@ def _asked(
     known: Collection[Row],
     settings: Settings,
 ) -> tuple[dict[str, Row], Answers]:
-    """Proposals of the endpoint, by task; what was answered before is not asked again.
+    """Proposals of the endpoint, by task.
+
+    What was answered before is asked again only if the prompt is another now, and holds where no
+    usable reply comes.
 
     Args:
         unsure: tasks, their proposals by neighbours, and the labelled tasks of their cluster.
@@ -220,6 +223,8 @@ def _asked(
             drafts[task["task_id"]] = draft
             questions.append((question, message))
     answers = ask(questions, rules)
+    for name in drafts.keys() & answered.keys():
+        found[name] = {column: answered[name][column] for column in drafts[name]}
     for name, verdict in answers.verdicts.items():
         expected = redact_all([verdict.expected])[0] if verdict.expected else None
         found[name] = drafts[name] | {

@@ -16,7 +16,7 @@ import duckdb
 import orjson
 import polars as pl
 
-from evalcov_pipeline.core.suggestions import Agreement, Verdict, agree, agreement, in_audit
+from evalcov_pipeline.core.suggestions import Agreement, State, Verdict, agree, agreement, in_audit
 from evalcov_pipeline.settings import Settings, SuggestionSettings
 from evalcov_pipeline.storage.annotation import SUGGESTED, record_labels
 from evalcov_pipeline.storage.proposals import (
@@ -104,31 +104,7 @@ def record(
     decided = decided_by_people(con)
     rows = {name: _settled(row, decided.get(name)) for name, row in before.items()}
     agreements = _agreements(rows.values(), rules)
-    fallen = {key for key, found in agreements.items() if found.state == "fallen_back"}
-    holding = {key for key, found in agreements.items() if found.state == "holds"}
-
-    waiting = {task["task_id"]: task for task in waiting_tasks(con)}
-    for name, task in waiting.items():
-        row, proposal = rows.get(name), prepared.proposals.get(name)
-        key = (task["cluster_key"], proposal["by"]) if proposal else None
-        use = _use(row, task, proposal, rules, falls=key in fallen, holds=key in holding)
-        if use is None:
-            rows.pop(name, None)
-        elif proposal is None or (use == "withdrawn" and row):
-            rows[name] = {**rows[name], "use": use}
-        else:
-            new = dict.fromkeys(_ROW) | proposal | {"use": use, "created_at": at}
-            same = row and all(row[c] == new[c] for c in _ROW if c != "created_at")
-            rows[name] = row if row and same else new
-    for name, row in rows.items():
-        undecided = name not in waiting and row["agreed"] is None
-        ends = (row["cluster_key"], row["by"]) in fallen
-        if undecided and (
-            (ends and row["use"] in ("shown", "accepted"))
-            or (rules.mode == "off" and row["use"] == "shown")
-        ):
-            rows[name] = {**row, "use": "withdrawn"}
-
+    rows = _used(rows, waiting_tasks(con), prepared, agreements, rules, at)
     accepted, withdrawn = _write(con, before, rows, settings, at)
     table = _agreement_table(con, rows.values(), agreements, decided.values())
     replace_slice(con, "suggestion_agreement", table)
@@ -162,25 +138,55 @@ def summary(prepared: Prepared, report: SuggestionReport) -> dict[str, int | str
     return counts
 
 
-def _use(
-    row: Row | None,
-    task: Row,
-    proposal: Row | None,
+def _used(
+    settled: Mapping[str, Row],
+    waiting: Iterable[Row],
+    prepared: Prepared,
+    agreements: Mapping[tuple[str, str], Agreement],
     rules: SuggestionSettings,
-    *,
-    falls: bool,
-    holds: bool,
+    at: datetime,
+) -> dict[str, Row]:
+    """The rows of `suggestions`, each with what it is used for from now on."""
+    rows = dict(settled)
+    open_tasks = {task["task_id"]: task for task in waiting}
+    for name, task in open_tasks.items():
+        row, proposal = rows.get(name), prepared.proposals.get(name)
+        told = agreements.get((task["cluster_key"], proposal["by"])) if proposal else None
+        use = _use(row, task, proposal, rules, told.state if told else "measuring")
+        if use is None:
+            rows.pop(name, None)
+        elif row and (use == "withdrawn" or proposal is None):
+            rows[name] = {**row, "use": use}
+        else:
+            new = dict.fromkeys(_ROW) | (proposal or {}) | {"use": use, "created_at": at}
+            same = row and all(row[c] == new[c] for c in _ROW if c != "created_at")
+            rows[name] = row if row and same else new
+    for name, row in rows.items():
+        if name in open_tasks or row["agreed"] is not None:
+            continue
+        told = agreements[row["cluster_key"], row["by"]]
+        ends = told.state == "fallen_back" and row["use"] in ("shown", "accepted")
+        if ends or (rules.mode == "off" and row["use"] == "shown"):
+            rows[name] = {**row, "use": "withdrawn"}
+    return rows
+
+
+def _use(
+    row: Row | None, task: Row, proposal: Row | None, rules: SuggestionSettings, state: State
 ) -> str | None:
     """What the suggestion of a waiting task is used for; None if there is none.
 
     A suggestion that people could see is never an audit afterwards, and an audit is never shown.
+    Only people say that an answer failed, and independent raters stay people.
     """
     seen = row is not None and row["use"] != "audit"
-    if proposal is None or (falls and seen):
+    if proposal is None or (state == "fallen_back" and seen):
         return "withdrawn" if seen else None
-    if falls or (not seen and (row or in_audit(task["task_id"], rules.audit_share))):
+    if state == "fallen_back" or (
+        not seen and (row or in_audit(task["task_id"], rules.audit_share))
+    ):
         return "audit"
-    sure = proposal["confidence"] is not None or holds
+    sure = proposal["confidence"] is not None or state == "holds"
     by_people = task["raters_wanted"] > 1 or proposal["passed"] is False
     return "accepted" if rules.mode == "accept" and sure and not by_people else "shown"
 
