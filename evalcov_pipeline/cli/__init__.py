@@ -29,6 +29,7 @@ _COMMANDS = {
     "run": "Run a scheduled job now, in this process.",
     "status": "Show the latest score, the top gaps and what to do next.",
     "refresh": "Plan a refresh of the eval suite now.",
+    "review": "Label queued queries in a browser.",
     "suggest": "Suggest labels for queued queries from labelled ones.",
     "export": "Write the eval suite, or the queue of queries to label, to a file.",
     "evals": "Show the history of a case, and the suite of any day.",

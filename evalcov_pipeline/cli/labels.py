@@ -1,0 +1,44 @@
+"""Once labels came in: what people kept joins the suite, and everybody learns of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from evalcov_pipeline.errors import CheckFailed
+from evalcov_pipeline.settings import Settings
+from evalcov_pipeline.storage.ingest_evals import derive_evals
+from evalcov_pipeline.storage.lake import traffic_span
+from evalcov_pipeline.storage.ledger import broken_link
+from evalcov_pipeline.storage.merging import MergeReport, merge_decided
+from evalcov_pipeline.storage.warehouse import Warehouse
+
+
+def merge_labels(settings: Settings, came: int) -> MergeReport:
+    """Merge decided tasks into the suite, publish, and announce the labels to the sensors.
+
+    Args:
+        settings: of the pipeline.
+        came: how many labels came in.
+
+    Raises:
+        CheckFailed: the ledger is broken; the labels are kept, and nothing is merged.
+    """
+    from evalcov_pipeline.cli import jobs
+
+    warehouse = Warehouse(settings.warehouse, settings.lock_timeout_s)
+    span = traffic_span(settings.lake)
+    with warehouse.writer() as con:
+        if (event := broken_link(con)) is not None:
+            raise CheckFailed(
+                f"the labels are kept, but the ledger is broken at event {event}: nothing joined"
+                " the suite; see `evalcov doctor`"
+            )
+        merged = merge_decided(con, settings, datetime.now(UTC).replace(tzinfo=None))
+        derive_evals(con, settings, span[0] if span else None)
+    warehouse.publish(settings.published)
+    jobs.announce(
+        settings,
+        "annotations",
+        {"labels": came, "cases_added": merged.added, "tasks_waiting": merged.waiting},
+    )
+    return merged

@@ -1,0 +1,178 @@
+"""A case as a rater sees it: what was said, why it is asked about, what the suite has like it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.formats.messages import content, parsed
+from evalcov_pipeline.review.labels import labels_on
+from evalcov_pipeline.settings import Settings
+from evalcov_pipeline.storage.annotation import WAITING
+from evalcov_pipeline.storage.embedding import vector_cache
+from evalcov_pipeline.storage.vectors import VectorCache
+from evalcov_pipeline.storage.warehouse import frame, one_row
+
+MOST_NEIGHBOURS = 5
+
+
+@dataclass(frozen=True)
+class Case:
+    """A task and what there is to know about it.
+
+    Attributes:
+        task: row of `annotation_queue`, with production_share, cluster_status and eval_cases of its
+            cluster in the newest score and its gap_score, where they are known.
+        turns: role and text of what was said before the query.
+        labels: those that disagree, where this case has to be adjudicated.
+        suggestion: a suggested label; None for calibration, where nothing may sway the rater.
+        neighbours: cases of the suite that are nearest to the query, nearest first; None where
+            that is not known, and for calibration.
+        categories: that the suite uses.
+    """
+
+    task: Mapping[str, Any]
+    turns: Sequence[tuple[str, str]]
+    labels: Sequence[Mapping[str, Any]]
+    suggestion: Mapping[str, Any] | None
+    neighbours: Sequence[Mapping[str, Any]] | None
+    categories: Sequence[str]
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether the rater may see nothing but the case itself."""
+        return bool(self.task["purpose"] == "calibration")
+
+
+def read_case(
+    con: duckdb.DuckDBPyConnection, task_id: str, neighbourhood: Neighbourhood
+) -> Case | None:
+    """The case of a task, or None where there is no such task."""
+    task = one_row(
+        con,
+        """
+        SELECT q.*, c.production_share, c.status AS cluster_status, c.eval_cases, r.gap_score
+        FROM annotation_queue q
+        LEFT JOIN refresh_candidates r USING (task_id)
+        LEFT JOIN (SELECT cluster_key, production_share, status, eval_cases FROM cluster_coverage
+                   SEMI JOIN (SELECT as_of, taxonomy_id FROM coverage_scores WHERE headline
+                              ORDER BY as_of DESC LIMIT 1) USING (as_of, taxonomy_id)) c
+          USING (cluster_key)
+        WHERE q.task_id = ?
+        """,
+        [task_id],
+    )
+    if task is None:
+        return None
+    blind = task["purpose"] == "calibration"
+    suggestion = None if blind else parsed(task["suggestion"])
+    return Case(
+        task=task,
+        turns=_turns(task["context"]),
+        labels=labels_on(con, task_id) if task["status"] == "adjudicate" else [],
+        suggestion=suggestion if isinstance(suggestion, Mapping) else None,
+        neighbours=None if blind else neighbourhood.of(con, task["text_hash"]),
+        categories=frame(
+            con,
+            "SELECT DISTINCT category FROM eval_cases WHERE status = 'active'"
+            " AND category IS NOT NULL ORDER BY category",
+        )["category"].to_list(),
+    )
+
+
+def read_progress(con: duckdb.DuckDBPyConnection, rater: str) -> list[dict[str, Any]]:
+    """How far the queues are.
+
+    Returns:
+        One row per route: route, done (decided by people), waiting, yours (waiting for a label of
+        this rater) and labelled (by this rater).
+    """
+    return frame(
+        con,
+        """
+        SELECT route,
+               count(*) FILTER (status IN ('kept', 'rejected')) AS done,
+               count(*) FILTER (list_contains($2, status)) AS waiting,
+               count(*) FILTER (list_contains($2, status) AND a.task_id IS NULL) AS yours,
+               count(a.task_id) AS labelled
+        FROM annotation_queue q
+        LEFT JOIN (SELECT task_id FROM annotations WHERE rater = $1) a USING (task_id)
+        GROUP BY route ORDER BY route
+        """,
+        [rater, list(WAITING)],
+    ).to_dicts()
+
+
+class Neighbourhood:
+    """Finds the eval cases that are nearest to a query, by vectors that were computed before.
+
+    Args:
+        settings: where the vectors are; no model is loaded.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Look nothing up yet."""
+        self._settings = settings
+        self._vectors: dict[str, NDArray[np.float32] | None] = {}
+
+    def of(self, con: duckdb.DuckDBPyConnection, text_hash: str) -> list[dict[str, Any]] | None:
+        """The nearest active cases.
+
+        Returns:
+            case_id, text, expected and similarity (cosine) of at most `MOST_NEIGHBOURS` cases,
+            nearest first; None without a vector of the query.
+        """
+        suite = frame(
+            con,
+            "SELECT case_id, text_hash, text, expected FROM eval_cases JOIN texts USING (text_hash)"
+            " WHERE status = 'active' ORDER BY case_id",
+        )
+        queued = frame(
+            con,
+            "SELECT text_hash FROM annotation_queue WHERE list_contains(?, status)",
+            [list(WAITING)],
+        )
+        self._look_up([text_hash, *suite["text_hash"], *queued["text_hash"]])
+        vector = self._vectors[text_hash]
+        if vector is None:
+            return None
+        known = [self._vectors[name] for name in suite["text_hash"]]
+        similarity = [None if other is None else float(vector @ other) for other in known]
+        return (
+            suite.with_columns(similarity=pl.Series(similarity, dtype=pl.Float64))
+            .drop_nulls("similarity")
+            .sort("similarity", descending=True, maintain_order=True)
+            .head(MOST_NEIGHBOURS)
+            .to_dicts()
+        )
+
+    def _look_up(self, text_hashes: Sequence[str]) -> None:
+        """Remember the vectors of texts; None where there is none."""
+        new = [name for name in dict.fromkeys(text_hashes) if name not in self._vectors]
+        if not new:
+            return
+        try:
+            cache: VectorCache = vector_cache(self._settings)
+        except BadInput:  # without its model the page works too
+            self._vectors |= dict.fromkeys(new)
+            return
+        absent = set(cache.missing(new))
+        present = [name for name in new if name not in absent]
+        self._vectors |= dict.fromkeys(absent)
+        self._vectors |= dict(zip(present, cache.get(present), strict=True))
+
+
+def _turns(context: str | None) -> list[tuple[str, str]]:
+    """Role and text of the messages of a task's context."""
+    messages = parsed(context) if context else []
+    if not isinstance(messages, list):
+        return []
+    said = [(m.get("role"), content(m)) for m in messages if isinstance(m, Mapping)]
+    return [(str(role or "unknown"), text) for role, text in said if text]

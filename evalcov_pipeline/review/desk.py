@@ -1,0 +1,99 @@
+"""Who labels what right now: one seat per browser, in the memory of one server.
+
+A case on somebody's screen is offered to nobody else for some minutes, unless more labels are
+wanted. That only avoids double work: whether a label still counts is decided when it is recorded.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from evalcov_pipeline.review.labels import Answer
+
+LEASE = timedelta(minutes=10)
+"""How long a case stays with the browser that it was given to."""
+
+
+@dataclass
+class Seat:
+    """One browser at work.
+
+    Attributes:
+        rater: who sits there.
+        route: the queue that is worked on; None for all.
+        task_id: the case on the screen; None once nothing is left.
+        since: when it was given.
+        skipped: cases put off.
+        labelled: cases labelled from here, oldest first.
+        drafts: what was typed about cases that are not labelled yet.
+        said: what the last action did, for the rater.
+    """
+
+    rater: str
+    route: str | None
+    task_id: str | None = None
+    since: datetime = datetime.min
+    skipped: set[str] = field(default_factory=set)
+    labelled: list[str] = field(default_factory=list)
+    drafts: dict[str, Answer] = field(default_factory=dict)
+    said: str = ""
+
+
+class Desk:
+    """All seats of a server."""
+
+    def __init__(self) -> None:
+        """Start with no seat taken."""
+        self.acting = threading.Lock()
+        """Held by the one action that happens at a time."""
+        self._seats: dict[str, Seat] = {}
+
+    def sit(self, seat: Seat) -> str:
+        """Take a seat; the secret name under which it is found again."""
+        name = secrets.token_urlsafe(16)
+        self._seats[name] = seat
+        return name
+
+    def seat(self, name: str | None) -> Seat | None:
+        """The seat of this name, or None."""
+        return self._seats.get(name or "")
+
+    def leave(self, name: str | None) -> None:
+        """Give a seat up."""
+        self._seats.pop(name or "", None)
+
+    def give(self, seat: Seat, task_id: str | None, at: datetime) -> None:
+        """Put a case, or none, on the screen of a seat."""
+        seat.task_id, seat.since = task_id, at
+
+    def give_next(self, seat: Seat, waiting: pl.DataFrame, at: datetime) -> None:
+        """Give the first case that waits for this rater, was not put off and is free.
+
+        Args:
+            seat: who gets it.
+            waiting: task_id, status and raters_wanted, the most urgent first.
+            at: now.
+        """
+        found = (
+            task_id
+            for task_id, status, raters_wanted in waiting.select(
+                "task_id", "status", "raters_wanted"
+            ).iter_rows()
+            if task_id not in seat.skipped
+            and self._free(seat, task_id, raters_wanted if status == "open" else 1, at)
+        )
+        self.give(seat, next(found, None), at)
+
+    def _free(self, seat: Seat, task_id: str, wanted: int, at: datetime) -> bool:
+        """Whether fewer other people have the case on their screens than labels are wanted."""
+        others = [
+            other.rater
+            for other in self._seats.values()
+            if other is not seat and other.task_id == task_id and at - other.since < LEASE
+        ]
+        return seat.rater not in others and len(others) < wanted

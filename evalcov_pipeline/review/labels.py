@@ -1,0 +1,174 @@
+"""Labels given on the page: recorded only if they still count, taken back while nobody followed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import duckdb
+
+from evalcov_pipeline.storage.annotation import record_labels, task
+from evalcov_pipeline.storage.warehouse import frame
+
+VIA = "review"
+_LONGEST = {"expected": 20_000, "category": 200, "note": 5_000}
+_DECISIONS = {"keep": True, "reject": False}
+_VERDICTS = {"pass": True, "fail": False}
+
+
+class Conflict(Exception):
+    """A label that does not count any more, because of what others did in the meantime."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a rater says about a case; `keep` is None as long as it is undecided."""
+
+    keep: bool | None = None
+    passed: bool | None = None
+    expected: str | None = None
+    category: str | None = None
+    note: str | None = None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Answer:
+        """The answer in a label or a suggestion; values of the wrong type are left out."""
+        keep, passed = row.get("keep"), row.get("passed")
+        expected, category, note = row.get("expected"), row.get("category"), row.get("note")
+        return cls(
+            keep=keep if isinstance(keep, bool) else None,
+            passed=passed if isinstance(passed, bool) else None,
+            expected=expected if isinstance(expected, str) else None,
+            category=category if isinstance(category, str) else None,
+            note=note if isinstance(note, str) else None,
+        )
+
+    @classmethod
+    def typed(cls, form: Mapping[str, str]) -> Answer:
+        """The answer in a form."""
+        return cls(
+            keep=_DECISIONS.get(form.get("keep", "")),
+            passed=_VERDICTS.get(form.get("passed", "")),
+            expected=_typed(form, "expected"),
+            category=_typed(form, "category"),
+            note=_typed(form, "note"),
+        )
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing was said."""
+        return self == Answer()
+
+    @property
+    def problem(self) -> str | None:
+        """Why the answer cannot be recorded, or None."""
+        for name, longest in _LONGEST.items():
+            if len(getattr(self, name) or "") > longest:
+                return f"The field “{name}” holds more than {longest:,} characters."
+        return "Choose keep or reject." if self.keep is None else None
+
+
+def labels_on(con: duckdb.DuckDBPyConnection, task_id: str) -> list[dict[str, Any]]:
+    """What people say now about a task: rows of `annotations`, in order of the first label."""
+    rows = frame(
+        con, "SELECT * FROM annotations WHERE task_id = ? ORDER BY first_at, rater", [task_id]
+    )
+    return rows.to_dicts()
+
+
+def record(
+    con: duckdb.DuckDBPyConnection,
+    task_id: str,
+    rater: str,
+    answer: Answer,
+    *,
+    adjudicates: bool,
+    at: datetime,
+    redact_all: Callable[[Sequence[str]], list[str]],
+) -> None:
+    """Record a label, if one is still wanted; one that was sent twice counts once.
+
+    Args:
+        con: a writing connection.
+        task_id: what it is about.
+        rater: who says so.
+        answer: with a decision.
+        adjudicates: the rater saw the labels that disagree.
+        at: now, naive UTC.
+        redact_all: takes personal data out of texts.
+
+    Raises:
+        Conflict: no label of this rater is wanted on the task any more, or not in this way.
+    """
+    found = task(con, task_id)
+    if found is None:
+        raise Conflict("This case is no longer in the queue.")
+    answer = _redacted(answer, redact_all)
+    mine = next((row for row in labels_on(con, task_id) if row["rater"] == rater), None)
+    if mine is not None:
+        if Answer.of(mine) == answer:
+            return
+        raise Conflict("You labelled this case in the meantime.")
+    if found["status"] in ("kept", "rejected"):
+        raise Conflict("This case was decided in the meantime.")
+    if found["status"] == "adjudicate" and not adjudicates:
+        raise Conflict("Two people labelled this case in the meantime, and they disagree.")
+    _say(con, task_id, rater, answer, at=at, redact_all=redact_all)
+
+
+def take_back(
+    con: duckdb.DuckDBPyConnection,
+    task_id: str,
+    rater: str,
+    *,
+    at: datetime,
+    redact_all: Callable[[Sequence[str]], list[str]],
+) -> Answer:
+    """Take a rater's label back.
+
+    Returns:
+        What it said; nothing for calibration, where every label starts from a blank form.
+
+    Raises:
+        Conflict: it is not there any more, or somebody labelled the task after it.
+    """
+    labels = labels_on(con, task_id)
+    mine = next((row for row in labels if row["rater"] == rater), None)
+    if mine is None:
+        raise Conflict("Your label on this case was taken back already.")
+    if labels[-1] is not mine:
+        raise Conflict("Somebody labelled this case after you, so your label stays.")
+    _say(con, task_id, rater, Answer(), at=at, redact_all=redact_all, withdrawn=True)
+    found = task(con, task_id)
+    return Answer() if found and found["purpose"] == "calibration" else Answer.of(mine)
+
+
+def _say(
+    con: duckdb.DuckDBPyConnection,
+    task_id: str,
+    rater: str,
+    answer: Answer,
+    *,
+    at: datetime,
+    redact_all: Callable[[Sequence[str]], list[str]],
+    withdrawn: bool = False,
+) -> None:
+    said = {"task_id": task_id, "rater": rater, "withdrawn": withdrawn, "at": at}
+    label = said | asdict(answer)
+    record_labels(con, [label], via=VIA, recorded_at=at, redact_all=redact_all)
+
+
+def _redacted(answer: Answer, redact_all: Callable[[Sequence[str]], list[str]]) -> Answer:
+    """The answer as it will be recorded."""
+
+    def clean(text: str | None) -> str | None:
+        return redact_all([text])[0] if text else text
+
+    return replace(answer, expected=clean(answer.expected), note=clean(answer.note))
+
+
+def _typed(form: Mapping[str, str], name: str) -> str | None:
+    """A text as a browser sends it, with the line ends of everybody else; None for a blank one."""
+    return form.get(name, "").replace("\r\n", "\n").strip() or None
