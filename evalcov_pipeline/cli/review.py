@@ -39,7 +39,7 @@ def command(rater: str | None, route: str | None, port: int, no_browser: bool) -
     before = _newest_event(settings)
     with _listening(port) as listener:
         address = f"http://{_HOST}:{listener.getsockname()[1]}"
-        click.echo(f"{waiting} cases wait: {address}  (Ctrl-C when you are done)")
+        click.echo(f"to label: {waiting}, at {address}  (Ctrl-C when you are done)")
         if not no_browser:
             webbrowser.open(address)
         _serve(settings, listener, rater or _system_user(), route)
@@ -109,21 +109,21 @@ def _serve(settings: Settings, listener: socket.socket, rater: str, route: str |
 def _finish(settings: Settings, before: int) -> None:
     """Bring what was decided into the suite, and say what came and what to do next."""
     with Warehouse(settings.warehouse, settings.lock_timeout_s).reader() as con:
-        came, withdrawn, raters = con.execute(
-            "SELECT count(*) FILTER (NOT withdrawn), count(*) FILTER (withdrawn),"
-            " count(DISTINCT rater) FROM annotation_events WHERE event_id > ?",
+        given, withdrawn = con.execute(
+            "SELECT count(*) FILTER (NOT withdrawn), count(*) FILTER (withdrawn)"
+            " FROM annotation_events WHERE event_id > ?",
             [before],
         ).fetchall()[0]
-    if not came and not withdrawn:
-        say("no label came; the cases wait for the next `evalcov review`")
+    if not given and not withdrawn:
+        say("no label was given; the cases wait for the next `evalcov review`")
         return
     from evalcov_pipeline.cli.labels import merge_labels
 
-    merged = merge_labels(settings, came)
-    taken_back = f", {withdrawn} taken back" if withdrawn else ""
-    click.echo(f"{came} labels by {raters} rater(s){taken_back}; {merged.waiting} cases still wait")
+    click.echo(f"labels given: {given}, taken back: {withdrawn}")
+    merged = merge_labels(settings, given)
     click.echo(
-        f"suite: {merged.added} cases added, {merged.changed} changed, {merged.retired} retired"
+        f"cases added: {merged.added}, changed: {merged.changed}, retired: {merged.retired};"
+        f" still waiting: {merged.waiting}"
     )
     click.echo(
         "next: `evalcov run weekly` scores the suite with them"

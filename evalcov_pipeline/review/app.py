@@ -158,10 +158,14 @@ class Site:
             labels = labels_on(con, seat.task_id) if seat.task_id else []
         if case is None:
             return self._render("end", 200, seat=seat, progress=progress)
-        if case.task["status"] in ("kept", "rejected"):
+        task_id, status = case.task["task_id"], case.task["status"]
+        draft = seat.drafts.get(task_id, Answer())
+        if status in ("kept", "rejected"):
             reason = "This case was decided in the meantime."
-            return self._render("conflict", 200, seat=seat, reason=reason, labels=labels)
-        filled = typed or pages.fill(case, fill) or seat.drafts.get(case.task["task_id"], Answer())
+            return self._render(
+                "conflict", 200, seat=seat, reason=reason, labels=labels, answer=draft
+            )
+        filled = typed or pages.fill(case, fill) or draft
         return self._render(
             "case", 422 if problem else 200, seat=seat, progress=progress, case=case,
             filled=filled, why=problem,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats.messages import content, parsed
-from evalcov_pipeline.review.labels import labels_on
+from evalcov_pipeline.review.labels import Answer, labels_on
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.annotation import WAITING
 from evalcov_pipeline.storage.embedding import vector_cache
@@ -21,6 +21,23 @@ from evalcov_pipeline.storage.vectors import VectorCache
 from evalcov_pipeline.storage.warehouse import frame, one_row
 
 MOST_NEIGHBOURS = 5
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A label that no person gave.
+
+    Attributes:
+        answer: what it says.
+        by: what made it.
+        confidence: of its maker, 0..1.
+        neighbours: what it was made from.
+    """
+
+    answer: Answer
+    by: str | None
+    confidence: float | None
+    neighbours: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -32,7 +49,7 @@ class Case:
             cluster in the newest score and its gap_score, where they are known.
         turns: role and text of what was said before the query.
         labels: those that disagree, where this case has to be adjudicated.
-        suggestion: a suggested label; None for calibration, where nothing may sway the rater.
+        suggestion: None where there is none, and for calibration: nothing may sway the rater.
         neighbours: cases of the suite that are nearest to the query, nearest first; None where
             that is not known, and for calibration.
         categories: that the suite uses.
@@ -41,7 +58,7 @@ class Case:
     task: Mapping[str, Any]
     turns: Sequence[tuple[str, str]]
     labels: Sequence[Mapping[str, Any]]
-    suggestion: Mapping[str, Any] | None
+    suggestion: Suggestion | None
     neighbours: Sequence[Mapping[str, Any]] | None
     categories: Sequence[str]
 
@@ -60,11 +77,11 @@ def read_case(
         """
         SELECT q.*, c.production_share, c.status AS cluster_status, c.eval_cases, r.gap_score
         FROM annotation_queue q
-        LEFT JOIN refresh_candidates r USING (task_id)
+        LEFT JOIN refresh_candidates r ON r.task_id = q.task_id
         LEFT JOIN (SELECT cluster_key, production_share, status, eval_cases FROM cluster_coverage
                    SEMI JOIN (SELECT as_of, taxonomy_id FROM coverage_scores WHERE headline
                               ORDER BY as_of DESC LIMIT 1) USING (as_of, taxonomy_id)) c
-          USING (cluster_key)
+          ON c.cluster_key = q.cluster_key
         WHERE q.task_id = ?
         """,
         [task_id],
@@ -72,12 +89,11 @@ def read_case(
     if task is None:
         return None
     blind = task["purpose"] == "calibration"
-    suggestion = None if blind else parsed(task["suggestion"])
     return Case(
         task=task,
         turns=_turns(task["context"]),
         labels=labels_on(con, task_id) if task["status"] == "adjudicate" else [],
-        suggestion=suggestion if isinstance(suggestion, Mapping) else None,
+        suggestion=None if blind else _suggestion(task["suggestion"]),
         neighbours=None if blind else neighbourhood.of(con, task["text_hash"]),
         categories=frame(
             con,
@@ -167,6 +183,25 @@ class Neighbourhood:
         present = [name for name in new if name not in absent]
         self._vectors |= dict.fromkeys(absent)
         self._vectors |= dict(zip(present, cache.get(present), strict=True))
+
+
+def _suggestion(recorded: str | None) -> Suggestion | None:
+    """The suggestion of a task; what it does not say is None."""
+    said = parsed(recorded)
+    if not isinstance(said, Mapping):
+        return None
+    confidence = said.get("confidence")
+    return Suggestion(
+        answer=Answer.of(said),
+        by=said.get("by"),
+        confidence=confidence if isinstance(confidence, int | float) else None,
+        neighbours=[
+            " · ".join(str(value) for value in near.values())
+            if isinstance(near, Mapping)
+            else str(near)
+            for near in said.get("neighbours") or []
+        ],
+    )
 
 
 def _turns(context: str | None) -> list[tuple[str, str]]:

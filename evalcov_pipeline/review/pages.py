@@ -49,7 +49,7 @@ def fill(case: Case, which: str) -> Answer | None:
     if case.is_blind:
         return None
     if which == "suggestion" and case.suggestion:
-        return Answer.of(case.suggestion)
+        return case.suggestion.answer
     offered = {str(number): label for number, label in enumerate(case.labels, 1)}
     return Answer.of(offered[which]) if which in offered else None
 
