@@ -16,7 +16,6 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import httpx2 as httpx
 import orjson
 import pytest
@@ -25,6 +24,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from evalcov_pipeline.cli import jobs, main
+from evalcov_pipeline.defs import signals
 from evalcov_pipeline.review.app import MOST_BYTES, make_app
 from evalcov_pipeline.review.desk import LEASE
 from evalcov_pipeline.settings import Settings, get_settings
@@ -272,6 +272,17 @@ def test_the_slower_of_two_learns_who_decided_and_keeps_the_text(
     assert [label["rater"] for label in labels(queued_home, PLAIN)] == ["ann"]
     assert bob.send("next") == 200
     assert bob.task not in ("", PLAIN)
+
+
+def test_a_label_on_a_case_of_an_older_plan_is_kept_and_decides_nothing(
+    queued_home: Settings, app: Starlette
+) -> None:
+    ann = Browser(app, "ann").until(PLAIN)
+    change(queued_home, PLAIN, status="superseded")
+    assert "A newer plan took the place of this one" in " ".join(ann.look().split())
+    assert ann.send("save", keep="keep") == 200
+    assert len(labels(queued_home, PLAIN)) == 1
+    assert status(queued_home, PLAIN) == "superseded"
 
 
 def test_a_form_sent_twice_counts_once(queued_home: Settings, app: Starlette) -> None:
@@ -539,7 +550,8 @@ def test_when_it_is_stopped_the_kept_case_joins_the_suite(queued_home: Settings)
     assert case is not None
     assert (case["expected"], case["raters"]) == ("Pay by card.", ["ann"])
     with jobs.instance(queued_home) as instance:
-        assert instance.get_latest_materialization_event(dg.AssetKey("annotations"))
+        (event,) = signals.materialized(instance, [signals.LABELS], after=0)
+    assert event.facts == {signals.TASKS_DECIDED: 1, signals.TASKS_WAITING: 5}
 
 
 @pytest.mark.parametrize(

@@ -13,17 +13,18 @@ from evalcov_pipeline.storage.merging import MergeReport, merge_decided
 from evalcov_pipeline.storage.warehouse import Warehouse
 
 
-def merge_labels(settings: Settings, came: int) -> MergeReport:
-    """Merge decided tasks into the suite, publish, and announce the labels to the sensors.
+def merge_labels(settings: Settings, after: int) -> MergeReport:
+    """Merge decided tasks into the suite, publish, and tell the sensors what came.
 
     Args:
         settings: of the pipeline.
-        came: how many labels came in.
+        after: the newest of `annotation_events` before the labels came.
 
     Raises:
         CheckFailed: the ledger is broken; the labels are kept, and nothing is merged.
     """
     from evalcov_pipeline.cli import jobs
+    from evalcov_pipeline.defs import signals
 
     warehouse = Warehouse(settings.warehouse, settings.lock_timeout_s)
     span = traffic_span(settings.lake)
@@ -35,10 +36,12 @@ def merge_labels(settings: Settings, came: int) -> MergeReport:
             )
         merged = merge_decided(con, settings, datetime.now(UTC).replace(tzinfo=None))
         derive_evals(con, settings, span[0] if span else None)
+        decided = con.execute(
+            "SELECT count(*) FROM annotation_queue WHERE status IN ('kept', 'rejected')"
+            " AND task_id IN (SELECT task_id FROM annotation_events WHERE event_id > ?)",
+            [after],
+        ).fetchall()[0][0]
     warehouse.publish(settings.published)
-    jobs.announce(
-        settings,
-        "annotations",
-        {"labels": came, "cases_added": merged.added, "tasks_waiting": merged.waiting},
-    )
+    facts = {signals.TASKS_DECIDED: decided, signals.TASKS_WAITING: merged.waiting}
+    jobs.announce(settings, signals.LABELS, facts)
     return merged

@@ -120,7 +120,7 @@ def _finish(settings: Settings, before: int) -> None:
     from evalcov_pipeline.cli.labels import merge_labels
 
     click.echo(f"labels given: {given}, taken back: {withdrawn}")
-    merged = merge_labels(settings, given)
+    merged = merge_labels(settings, before)
     click.echo(
         f"cases added: {merged.added}, changed: {merged.changed}, retired: {merged.retired};"
         f" still waiting: {merged.waiting}"
