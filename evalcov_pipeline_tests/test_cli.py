@@ -64,7 +64,7 @@ def test_help_names_every_command(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["demo", "ingest", "run", "status", "refresh", "export", "report", "doctor"]
+    "name", ["demo", "ingest", "run", "status", "refresh", "export", "evals", "report", "doctor"]
 )
 def test_every_command_explains_itself(run: Run, name: str) -> None:
     code, out, _ = run(name, "--help")
@@ -192,16 +192,43 @@ def test_status_prints_words_for_people_and_json_for_scripts(
     assert status["score"]["as_of"] == (FIRST_DAY + timedelta(weeks=6)).isoformat()
 
 
+@pytest.mark.parametrize(
+    ("tampering", "found"),
+    [
+        ("UPDATE eval_case_events SET actor = 'eve' WHERE event_id = 7", "event 7"),
+        ("DELETE FROM eval_case_events WHERE event_id = 60", "event 60"),
+    ],
+)
 def test_doctor_finds_a_tampered_ledger(
-    copy: Settings, run: Run, monkeypatch: pytest.MonkeyPatch
+    copy: Settings, run: Run, monkeypatch: pytest.MonkeyPatch, tampering: str, found: str
 ) -> None:
     use(copy.home, monkeypatch)
-    assert run("doctor")[0] == 0
+    code, out, _ = run("doctor")
+    assert code == 0
+    assert "60 events, chain intact, newest" in out
     with duckdb.connect(copy.warehouse) as con:
-        con.execute("UPDATE eval_case_events SET actor = 'eve' WHERE event_id = 7")
+        con.execute(tampering)
     code, out, _ = run("doctor")
     assert code == CHECK_FAILED
-    assert "event 7" in out
+    assert found in out
+
+
+def test_an_import_keeps_regression_cases_and_says_which_rows_it_refused(
+    home: Path, run: Run, tmp_path: Path
+) -> None:
+    guard = {"case_id": "r", "input": "I was charged twice", "regression": True}
+    run("ingest", "evals", str(write_jsonl(tmp_path / "suite.jsonl", [guard])))
+    later = [{"case_id": "new", "input": "hi"}, {**guard, "status": "retired"}]
+    code, out, _ = run("ingest", "evals", str(write_jsonl(tmp_path / "later.jsonl", later)))
+    assert code == 0
+    assert "1 accepted, 0 duplicate, 1 rejected" in out
+    (quarantined,) = (home / "quarantine").glob("*.jsonl")
+    reject = json.loads(quarantined.read_text())
+    assert (reject["line"], reject["reason"]) == (
+        2,
+        "r is a regression case: only an active regression case can supersede it",
+    )
+    assert "1 active, none was lost" in run("doctor")[1]
 
 
 def test_refresh_prints_its_plan(copy: Settings, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,6 +66,7 @@ def case_history(con: duckdb.DuckDBPyConnection, case_id: str) -> list[dict[str,
     before: dict[str, Any] = {}
     for event in events.iter_rows(named=True):
         case = orjson.loads(event["payload"])
+        case.pop("case_id", None)
         names = [name for name in {**before, **case} if before.get(name) != case.get(name)]
         versions.append(
             {
