@@ -302,5 +302,5 @@ def _reason(
     if floor:
         why += f"; floor for {floor.column} {floor.value}"
     if row["signal"]:
-        why += f"; failure signal of {row['signal']:.2f}"
+        why += "; production failed it visibly"
     return f"{why}; gap score {row['gap_score']:.2f}"
