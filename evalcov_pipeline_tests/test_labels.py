@@ -525,7 +525,14 @@ def test_labels_come_in_and_are_announced(home: Settings, run: Run) -> None:
         event = instance.get_latest_materialization_event(dg.AssetKey("annotations"))
     assert event is not None
     assert event.asset_materialization is not None
-    assert event.asset_materialization.metadata["new"].value == 1
+    told = {name: value.value for name, value in event.asset_materialization.metadata.items()}
+    assert told == {"tasks_decided": 1, "tasks_waiting": 3}
+
+
+def test_the_demo_s_queue_can_be_labelled(home: Settings, run: Run) -> None:
+    (home.home / ".demo").touch()
+    assert run(home, "ingest", "annotations", jsonl(home, label()))[0] == 0
+    assert status(home, "task-0") == "kept"
 
 
 def test_a_queue_is_exported_by_route_and_status(

@@ -146,8 +146,10 @@ def _ingest_labels(
     )
     if report.new or report.changed or report.outdated:
         from evalcov_pipeline.cli import jobs
+        from evalcov_pipeline.defs import signals
 
-        jobs.announce(settings, "annotations", {"new": report.new, "changed": report.changed})
+        facts = {signals.TASKS_DECIDED: report.decided, signals.TASKS_WAITING: merged.waiting}
+        jobs.announce(settings, signals.LABELS, facts)
     return report.rejected
 
 

@@ -38,6 +38,12 @@ _EVENTS: Columns = {
     "via": pl.String,
 }
 
+_DECISIONS: Columns = {
+    "task_id": pl.String,
+    "status": pl.String,
+    "resolved_at": pl.Datetime("us"),
+}
+
 
 @dataclass(frozen=True)
 class LabelReport:
@@ -170,29 +176,45 @@ def derive_queue(con: duckdb.DuckDBPyConnection, task_ids: Iterable[str]) -> int
         "SELECT task_id, raters_wanted, resolved_at FROM annotation_queue"
         " WHERE list_contains($1, task_id) AND status != 'superseded'",
         [touched],
+    ).to_dicts()
+    outcomes = outcomes_of(con, {task["task_id"]: task["raters_wanted"] for task in tasks})
+    decisions = pl.DataFrame(
+        [(task_id, held.status, held.decided_at) for task_id, held in outcomes.items()],
+        schema=_DECISIONS,
+        orient="row",
     )
-    decided = 0
-    for task_id, raters_wanted, resolved_at in tasks.iter_rows():
-        outcome = outcome_of(con, task_id, raters_wanted)
-        con.execute(
-            "UPDATE annotation_queue SET status = ?, resolved_at = ? WHERE task_id = ?",
-            [outcome.status, outcome.decided_at, task_id],
-        )
-        decided += outcome.decided_at != resolved_at
+    con.register("decisions", decisions.to_arrow())
+    con.execute(
+        "UPDATE annotation_queue AS q SET status = d.status, resolved_at = d.resolved_at"
+        " FROM decisions d WHERE d.task_id = q.task_id"
+    )
+    con.unregister("decisions")
     _copy_status_to_candidates(con)
-    return decided
+    return sum(outcomes[task["task_id"]].decided_at != task["resolved_at"] for task in tasks)
 
 
-def outcome_of(con: duckdb.DuckDBPyConnection, task_id: str, raters_wanted: int) -> Outcome:
-    """What the labels on a task come to; a suggested one counts until a person gives one."""
+def outcomes_of(
+    con: duckdb.DuckDBPyConnection, raters_wanted: Mapping[str, int]
+) -> dict[str, Outcome]:
+    """What the labels on tasks come to; a suggested one counts until a person gives one.
+
+    Args:
+        con: a connection.
+        raters_wanted: independent labels that decide, by task.
+    """
     rows = frame(
         con,
-        'SELECT rater, keep, passed, expected, category, note, first_at, "at" FROM annotations'
-        " WHERE task_id = $1 AND (via != $2 OR NOT EXISTS"
-        " (FROM annotations WHERE task_id = $1 AND via != $2))",
-        [task_id, SUGGESTED],
+        """
+        SELECT task_id, rater, keep, passed, expected, category, note, first_at, "at"
+        FROM annotations WHERE list_contains($1, task_id)
+        QUALIFY via != $2 OR NOT bool_or(via != $2) OVER (PARTITION BY task_id)
+        """,
+        [list(raters_wanted), SUGGESTED],
     )
-    return resolve([Label(**row) for row in rows.to_dicts()], raters_wanted)
+    labels: dict[str, list[Label]] = {task_id: [] for task_id in raters_wanted}
+    for row in rows.iter_rows(named=True):
+        labels[row.pop("task_id")].append(Label(**row))
+    return {task_id: resolve(said, raters_wanted[task_id]) for task_id, said in labels.items()}
 
 
 def progress(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:

@@ -37,6 +37,7 @@ class AnnotationsReport:
         outdated: labels older than what the same rater said since.
         empty: rows and annotations on which nobody has said anything.
         rejected: rows that could not be read or taken; they lie in the quarantine.
+        decided: tasks whose decision is new, changed or taken back.
         merged: what became of the suite.
     """
 
@@ -47,6 +48,7 @@ class AnnotationsReport:
     outdated: int
     empty: int
     rejected: int
+    decided: int
     merged: MergeReport
 
 
@@ -102,7 +104,7 @@ def ingest_annotations(
     """
     at = now or datetime.now(UTC).replace(tzinfo=None)
     counts = dict.fromkeys(("new", "changed", "unchanged", "outdated"), 0)
-    empty = 0
+    empty = decided = 0
     with ExitStack() as quarantines:
         files = []
         for path in input_files(paths):
@@ -147,6 +149,7 @@ def ingest_annotations(
                 )
                 for name in counts:
                     counts[name] += getattr(report, name)
+                decided += report.decided
                 for number, task_id in report.unknown:
                     file.reject(labels[number], f"no task {task_id!r} is in the queue")
             rejected = sum(file.rejects.count for file in files)
@@ -156,7 +159,7 @@ def ingest_annotations(
             derive_evals(con, settings, span[0] if span else None)
         warehouse.publish(settings.published)
     return AnnotationsReport(
-        files=len(files), **counts, empty=empty, rejected=rejected, merged=merged
+        files=len(files), **counts, empty=empty, rejected=rejected, decided=decided, merged=merged
     )
 
 

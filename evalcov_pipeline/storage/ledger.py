@@ -86,13 +86,13 @@ def record_cases(
         actor: who imports.
 
     Raises:
-        BadInput: the ledger does not end as it did; an event more would hide that.
+        BadInput: the chain is broken; an event more could hide that.
     """
-    if _is_cut(con):
+    if (broken := broken_link(con)) is not None:
         raise BadInput(
-            what="the ledger of eval cases does not end as it did, so nothing is added to it",
+            what=f"the ledger of eval cases is broken at event {broken}: nothing is added to it",
             where="eval_case_events",
-            what_to_do="restore the warehouse from a backup; `evalcov doctor` says where it breaks",
+            what_to_do="restore the warehouse from a backup; `evalcov doctor` checks it",
         )
     event_id, previous, at = con.execute(
         "SELECT coalesce(max(event_id), 0), coalesce(arg_max(hash, event_id), $1),"

@@ -9,10 +9,11 @@ from typing import Any
 
 import duckdb
 import orjson
+import polars as pl
 
 from evalcov_pipeline.core.annotation import Outcome
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.annotation import WAITING, outcome_of
+from evalcov_pipeline.storage.annotation import WAITING, outcomes_of
 from evalcov_pipeline.storage.lake import traffic_span
 from evalcov_pipeline.storage.ledger import record_cases
 from evalcov_pipeline.storage.warehouse import frame
@@ -60,21 +61,25 @@ def merge_decided(con: duckdb.DuckDBPyConnection, settings: Settings, at: dateti
         """,
     ).to_dicts()
     latest = _end_of_traffic(settings)
+    outcomes = outcomes_of(con, {task["task_id"]: task["raters_wanted"] for task in decided})
     counts = {"added": 0, "changed": 0, "retired": 0}
     cases = []
     for task in decided:
         kept = task["status"] == "kept"
-        outcome = outcome_of(con, task["task_id"], task["raters_wanted"])
+        outcome = outcomes[task["task_id"]]
         cases.append(_case(task, outcome, latest) if kept else _retired(con, task["case_id"]))
         first = task["case_id"] is None
         counts["retired" if not kept else "added" if first else "changed"] += 1
     record_cases(con, cases, at=at, actor=ACTOR)
-    for task, case in zip(decided, cases, strict=True):
-        con.execute(
-            "UPDATE annotation_queue SET case_id = ?,"
-            " merged_at = CASE WHEN status = 'kept' THEN resolved_at END WHERE task_id = ?",
-            [case["case_id"], task["task_id"]],
-        )
+    merged = [(task["task_id"], case["case_id"]) for task, case in zip(decided, cases, strict=True)]
+    names = pl.DataFrame(merged, schema=["task_id", "case_id"], orient="row")
+    con.register("merged", names.cast(pl.String).to_arrow())
+    con.execute(
+        "UPDATE annotation_queue AS q SET case_id = m.case_id,"
+        " merged_at = CASE WHEN status = 'kept' THEN resolved_at END"
+        " FROM merged m WHERE m.task_id = q.task_id"
+    )
+    con.unregister("merged")
     con.execute(
         """
         UPDATE refresh_plans SET n_kept = q.kept
