@@ -34,13 +34,14 @@ def merge_labels(settings: Settings, after: int) -> MergeReport:
                 f"the labels are kept, but the ledger is broken at event {event}: nothing joined"
                 " the suite; see `evalcov doctor`"
             )
-        merged = merge_decided(con, settings, datetime.now(UTC).replace(tzinfo=None))
-        derive_evals(con, settings, span[0] if span else None)
         decided = con.execute(
-            "SELECT count(*) FROM annotation_queue WHERE status IN ('kept', 'rejected')"
+            "SELECT count(*) FROM annotation_queue"
+            " WHERE (status IN ('kept', 'rejected') OR merged_at IS NOT NULL)"
             " AND task_id IN (SELECT task_id FROM annotation_events WHERE event_id > ?)",
             [after],
         ).fetchall()[0][0]
+        merged = merge_decided(con, settings, datetime.now(UTC).replace(tzinfo=None))
+        derive_evals(con, settings, span[0] if span else None)
     warehouse.publish(settings.published)
     facts = {signals.TASKS_DECIDED: decided, signals.TASKS_WAITING: merged.waiting}
     jobs.announce(settings, signals.LABELS, facts)
