@@ -124,11 +124,13 @@ def change(settings: Settings, task: str, **fields: Any) -> None:
         )
 
 
-def say(settings: Settings, task: str, rater: str, at: datetime, **fields: Any) -> None:
+def say(
+    settings: Settings, task: str, rater: str, at: datetime, via: str = "jsonl", **fields: Any
+) -> None:
     """A label that comes by another way."""
     label = {"task_id": task, "rater": rater, "keep": True, "at": at, **fields}
     with Warehouse(settings.warehouse).writer() as con:
-        record_labels(con, [label], via="jsonl", recorded_at=at, redact_all=list)
+        record_labels(con, [label], via=via, recorded_at=at, redact_all=list)
 
 
 def test_a_label_is_recorded_as_given_and_the_next_case_comes(
@@ -285,6 +287,16 @@ def test_a_label_on_a_case_of_an_older_plan_is_kept_and_decides_nothing(
     assert status(queued_home, PLAIN) == "superseded"
 
 
+def test_the_word_of_a_person_counts_more_than_a_suggestion_that_became_a_label(
+    queued_home: Settings, app: Starlette, clock: Clock
+) -> None:
+    ann = Browser(app, "ann").until(PLAIN)
+    say(queued_home, PLAIN, "suggestion:near", clock(), via="suggestion")
+    assert status(queued_home, PLAIN) == "kept"
+    assert ann.send("save", keep="reject") == 200
+    assert status(queued_home, PLAIN) == "rejected"
+
+
 def test_a_form_sent_twice_counts_once(queued_home: Settings, app: Starlette) -> None:
     ann = Browser(app, "ann").until(PLAIN)
     page, form = ann.page, {"keep": "keep", "note": "call +49 170 1234567"}
@@ -333,9 +345,19 @@ def test_a_label_given_before_a_disagreement_was_seen_does_not_adjudicate(
     assert status(queued_home, TWO_RATERS) == "kept"
 
 
-def test_a_suggestion_is_marked_and_fills_nothing_before_it_is_taken(app: Starlette) -> None:
+def test_a_suggestion_is_marked_and_fills_nothing_before_it_is_taken(
+    queued_home: Settings, app: Starlette
+) -> None:
+    near = {"task_id": "plan-0-1", "text": "where is it", "similarity": 0.9123}
+    suggestion = {
+        "keep": True, "passed": False, "category": "parcels", "by": "near", "confidence": 0.83,
+        "neighbours": [near],
+    }  # fmt: skip
+    change(queued_home, SUGGESTED, suggestion=orjson.dumps(suggestion).decode())
     ann = Browser(app, "ann").until(SUGGESTED)
-    assert "Suggestion not a label · by near" in ann.words
+    assert "Suggestion not a label · by near · confidence 83%" in ann.words
+    assert "keep, production failed" in ann.words
+    assert "where is it (cosine 0.91)" in ann.words
     assert not re.search(r"name=\"keep\"[^>]* checked", ann.page)
     ann.look("/?fill=suggestion")
     assert re.search(r'value="keep"[^>]* checked', ann.page)
@@ -427,7 +449,7 @@ def test_a_form_that_is_too_long_is_not_read(queued_home: Settings, app: Starlet
 
 def test_a_name_and_a_known_queue_are_needed(app: Starlette) -> None:
     ann = Browser(app, "ann")
-    for name in (" ", "suggestion", "x" * 81):
+    for name in (" ", "suggestion", "suggestion:near", "x" * 81):
         ann.look("/start")
         assert ann.send("start", rater=name) == 422
     ann.look("/start")

@@ -160,7 +160,7 @@ class Site:
             return self._render("end", 200, seat=seat, progress=progress)
         task_id, status = case.task["task_id"], case.task["status"]
         draft = seat.drafts.get(task_id, Answer())
-        if status in ("kept", "rejected"):
+        if labels and status in ("kept", "rejected"):
             reason = "This case was decided in the meantime."
             return self._render(
                 "conflict", 200, seat=seat, reason=reason, labels=labels, answer=draft
@@ -200,8 +200,8 @@ class Site:
         """Take a seat, or change the name or the queue."""
         rater = " ".join(asked.form.get("rater", "").split())
         seat = Seat(rater, asked.form.get("route") or None)
-        if not rater or len(rater) > _LONGEST_NAME or rater == SUGGESTED:
-            problem = f"A name has 1 to {_LONGEST_NAME} characters and is not “{SUGGESTED}”."
+        if not rater or len(rater) > _LONGEST_NAME or rater.split(":")[0] == SUGGESTED:
+            problem = f"A name has 1 to {_LONGEST_NAME} characters and does not begin with “{SUGGESTED}:”."
             return self._start_page(seat, problem=problem)
         self._desk.leave(asked.name)
         name = self._desk.sit(seat)

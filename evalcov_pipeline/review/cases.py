@@ -195,13 +195,17 @@ def _suggestion(recorded: str | None) -> Suggestion | None:
         answer=Answer.of(said),
         by=said.get("by"),
         confidence=confidence if isinstance(confidence, int | float) else None,
-        neighbours=[
-            " · ".join(str(value) for value in near.values())
-            if isinstance(near, Mapping)
-            else str(near)
-            for near in said.get("neighbours") or []
-        ],
+        neighbours=[_neighbour(near) for near in said.get("neighbours") or []],
     )
+
+
+def _neighbour(near: Any) -> str:
+    """What a suggestion was made from, in words."""
+    if not isinstance(near, Mapping):
+        return str(near)
+    what = near.get("text") or near.get("case_id") or near.get("task_id") or "unknown"
+    cosine = near.get("similarity")
+    return f"{what} (cosine {cosine:.2f})" if isinstance(cosine, float) else str(what)
 
 
 def _turns(context: str | None) -> list[tuple[str, str]]:

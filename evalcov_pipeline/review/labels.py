@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from evalcov_pipeline.storage.annotation import record_labels, task
+from evalcov_pipeline.storage.annotation import SUGGESTED, record_labels, task
 from evalcov_pipeline.storage.warehouse import frame
 
 VIA = "review"
@@ -73,7 +73,9 @@ class Answer:
 def labels_on(con: duckdb.DuckDBPyConnection, task_id: str) -> list[dict[str, Any]]:
     """What people say now about a task: rows of `annotations`, in order of the first label."""
     rows = frame(
-        con, "SELECT * FROM annotations WHERE task_id = ? ORDER BY first_at, rater", [task_id]
+        con,
+        "SELECT * FROM annotations WHERE task_id = ? AND via != ? ORDER BY first_at, rater",
+        [task_id, SUGGESTED],
     )
     return rows.to_dicts()
 
@@ -106,12 +108,13 @@ def record(
     if found is None:
         raise Conflict("This case is no longer in the queue.")
     answer = _redacted(answer, redact_all)
-    mine = next((row for row in labels_on(con, task_id) if row["rater"] == rater), None)
+    labels = labels_on(con, task_id)
+    mine = next((row for row in labels if row["rater"] == rater), None)
     if mine is not None:
         if Answer.of(mine) == answer:
             return
         raise Conflict("You labelled this case in the meantime.")
-    if found["status"] in ("kept", "rejected"):
+    if labels and found["status"] in ("kept", "rejected"):
         raise Conflict("This case was decided in the meantime.")
     if found["status"] == "adjudicate" and not adjudicates:
         raise Conflict("Two people labelled this case in the meantime, and they disagree.")
