@@ -201,7 +201,7 @@ class Site:
         rater = " ".join(asked.form.get("rater", "").split())
         seat = Seat(rater, asked.form.get("route") or None)
         if not rater or len(rater) > _LONGEST_NAME or rater.split(":")[0] == SUGGESTED:
-            problem = f"A name has 1 to {_LONGEST_NAME} characters and does not begin with “{SUGGESTED}:”."
+            problem = f"A name has 1 to {_LONGEST_NAME} characters and is not “{SUGGESTED}”."
             return self._start_page(seat, problem=problem)
         self._desk.leave(asked.name)
         name = self._desk.sit(seat)
