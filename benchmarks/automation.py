@@ -1,8 +1,9 @@
 """Dagster's own daemon over a small home, sensors on: what do degraded scores and labels lead to?
 
 Starts `dagster-daemon`, switches the sensors on by the command that people use, and plants what
-people and weekly runs would write: degraded scores, labels that reject every task, a score that
-does not exist. Counts the runs that come of it, and the messages that a local webhook gets.
+people and weekly runs would write: a file in the inbox, degraded scores, labels that reject every
+task, a score that does not exist. Counts the runs that come of it, and the messages that a local
+webhook gets.
 
     python benchmarks/automation.py              # eight minutes or so
 """
@@ -27,7 +28,7 @@ from typing import Any
 import click
 import dagster as dg
 
-from evalcov_pipeline_tests.conftest import LAST_WEEK, cases, import_rows, turns
+from evalcov_pipeline_tests.conftest import LAST_WEEK, cases, import_rows, turns, write_jsonl
 
 OUT = Path(__file__).parent / "out" / "automation.json"
 MODULE = "evalcov_pipeline.definitions"
@@ -61,7 +62,8 @@ class Stage:
 
 
 @click.command(help=__doc__)
-def main() -> None:
+@click.option("--first", type=int, help="Only so many of the things that happen.")
+def main(first: int | None) -> None:
     with tempfile.TemporaryDirectory() as folder, webhook() as (url, told):
         os.environ |= QUICK | {
             "EVALCOV_HOME": f"{folder}/home",
@@ -78,7 +80,7 @@ def main() -> None:
         run_weeks(settings, "weekly_coverage", LAST_WEEK.date())
         with daemon(Path(folder)), jobs.instance(settings) as instance:
             before = len(instance.get_runs())
-            stages = list(plan(settings, instance))
+            stages = list(plan(settings, instance))[:first]
             for stage in stages:
                 run_stage(stage, instance, before, told)
                 before += sum(stage.runs.values())
@@ -101,6 +103,24 @@ def plan(settings: Any, instance: dg.DagsterInstance) -> Iterator[Stage]:
             dg.AssetMaterialization("coverage_scores", metadata=facts)
         )
 
+    def land() -> None:
+        rows = [
+            {
+                "trace_id": f"landed-{day}",
+                "started_at": f"{LAST_WEEK + timedelta(days=day, hours=9)}Z",
+                "query_text": "how do i track parcel delivery",
+            }
+            for day in range(3)
+        ]
+        path = write_jsonl(settings.inbox / "traces" / "landed.jsonl", rows)
+        path.with_name(f"{path.name}.done").touch()
+
+    yield Stage(
+        "a file of traces lands in the inbox",
+        land,
+        {("ingest_inbox", "SUCCESS"): 1, ("daily_traces", "SUCCESS"): 1},
+        0,
+    )
     refreshed = {("refresh", "SUCCESS"): 1}
     yield Stage("a degraded score", lambda: score(end, True), refreshed, 1)
     yield Stage("the same week, still degraded", lambda: score(end, True), {}, 1)

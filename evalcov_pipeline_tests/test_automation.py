@@ -281,6 +281,7 @@ def test_a_request_that_finds_another_plan_open_is_answered_after_it(sensor: Sen
     sensor.finish(request, SUCCESS)
     assert sensor.tick() == []
     sensor.labels(decided=50, waiting=0)
+    assert sensor.tick() == []
     sensor.score(5, degraded=True)
     assert keys(sensor.tick()) == ["2026-10-05T00:00:00:20261005-abc:2"]
 

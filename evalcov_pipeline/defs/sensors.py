@@ -31,8 +31,8 @@ class Watch(BaseModel):
         health: whether the suite is degraded.
         answered: this degradation has its refresh, or was asked for.
         tasks_waiting: tasks of refresh plans that people still have to decide.
-        newest: newest score; None while it was written with tasks waiting, since the cases that
-            they become are not in it.
+        newest: newest score; None from when tasks wait until the first score after them, since
+            the cases that they become are not in an earlier one.
         request: refresh that was asked for and has not succeeded.
     """
 
@@ -51,9 +51,11 @@ class Watch(BaseModel):
             self._planned(is_new=event.facts.get(IS_NEW, True))
         score = score_of(event)
         if score and self.health.observe(score, settings):
-            self.newest = None if self.tasks_waiting else score
+            self.newest = score
             if not self.health.degraded:
                 self.answered, self.request = False, None
+        if self.tasks_waiting:
+            self.newest = None
 
     def _planned(self, *, is_new: bool) -> None:
         """A new plan answers a degradation; a request that found an open one is for later."""
@@ -65,7 +67,7 @@ class Watch(BaseModel):
     def unanswered(self) -> Score | None:
         """The degraded score that a refresh has to be asked for, if any."""
         score = self.newest
-        if self.tasks_waiting or score is None or not score.degraded:
+        if score is None or not score.degraded:
             return None
         given_up = self.request and self.request.given_up and self.request.key != score.key
         return score if given_up or not self.answered else None
