@@ -11,6 +11,7 @@ import pytest
 
 from evalcov_pipeline.definitions import build_definitions
 from evalcov_pipeline.defs.inbox import files_landed
+from evalcov_pipeline.defs.signals import LABELS, TASKS_DECIDED, TASKS_WAITING, materialized
 from evalcov_pipeline.settings import DEMO_MARK, Settings
 from evalcov_pipeline.storage.ingest_evals import ingest_evals
 from evalcov_pipeline.storage.warehouse import Warehouse
@@ -139,6 +140,22 @@ def test_traces_that_land_become_turns(landing: Landing) -> None:
     assert landing.tick() == []
     parts = list((landing.settings.lake / "traces").glob("date=*/*.parquet"))
     assert len(parts) == 7
+
+
+def test_labels_that_land_are_merged_and_told(landing: Landing, queued_home: Settings) -> None:
+    landing = Landing(landing.instance, queued_home)
+    with Warehouse(queued_home.warehouse, 10).reader() as con:
+        task_id, tasks = con.execute(
+            "SELECT min(task_id), count(*) FROM annotation_queue WHERE raters_wanted = 1"
+            " AND status = 'open'"
+        ).fetchall()[0]
+    assert tasks > 0
+    landing.drop("annotations/labels.jsonl", [{"item_id": task_id, "rater": "ada", "keep": True}])
+    landing.tick()
+    landing.run(landing.tick()[0])
+    (told,) = materialized(landing.instance, [LABELS], after=0)
+    assert told.facts[TASKS_DECIDED] == 1
+    assert told.facts[TASKS_WAITING] == 4
 
 
 def test_nothing_lands_in_the_demo_s_home(landing: Landing) -> None:

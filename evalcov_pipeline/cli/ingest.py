@@ -148,8 +148,9 @@ def _ingest_labels(
         from evalcov_pipeline.cli import jobs
         from evalcov_pipeline.defs import signals
 
-        facts = {signals.TASKS_DECIDED: report.decided, signals.TASKS_WAITING: merged.waiting}
-        jobs.announce(settings, signals.LABELS, facts)
+        jobs.announce(
+            settings, signals.LABELS, signals.labelled(report.decided, merged.waiting_of_plans)
+        )
     return report.rejected
 
 

@@ -43,6 +43,5 @@ def merge_labels(settings: Settings, after: int) -> MergeReport:
         merged = merge_decided(con, settings, datetime.now(UTC).replace(tzinfo=None))
         derive_evals(con, settings, span[0] if span else None)
     warehouse.publish(settings.published)
-    facts = {signals.TASKS_DECIDED: decided, signals.TASKS_WAITING: merged.waiting}
-    jobs.announce(settings, signals.LABELS, facts)
+    jobs.announce(settings, signals.LABELS, signals.labelled(decided, merged.waiting_of_plans))
     return merged

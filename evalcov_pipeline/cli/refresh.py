@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 import orjson
 
 from evalcov_pipeline.errors import BadInput
-from evalcov_pipeline.settings import get_settings
+from evalcov_pipeline.settings import Settings, get_settings
 
 SHOWN = 12
 """Units that are listed."""
@@ -25,21 +28,27 @@ def command(budget: int | None, target: float | None, replace: bool) -> None:
 
     The plan answers the newest score. While an earlier plan waits for labels, it is shown instead.
     """
-    from evalcov_pipeline.cli import jobs
-    from evalcov_pipeline.storage.warehouse import Warehouse, frame, one_row
-
     if budget and target:
         raise BadInput(
             what="both a number of cases and a target are given",
             where="--budget, --target",
             what_to_do="choose one",
         )
-    settings = get_settings()
     config = {"trigger": "manual", "budget": budget, "target": target, "replace": replace}
+    run_refresh(get_settings(), "refresh", config)
+
+
+def run_refresh(settings: Settings, job: str, config: Mapping[str, Any]) -> None:
+    """Run a job that plans a refresh, and print the plan.
+
+    Raises:
+        BadInput: there is no score to answer, or the target cannot be reached.
+    """
+    from evalcov_pipeline.cli import jobs
+    from evalcov_pipeline.storage.warehouse import Warehouse, frame, one_row
+
     with jobs.instance(settings) as instance:
-        result = jobs.run_job(
-            settings, "refresh", instance, ops={"refresh_plans": {"config": config}}
-        )
+        result = jobs.run_job(settings, job, instance, ops={"refresh_plans": {"config": config}})
     written = next(
         event
         for event in result.asset_materializations_for_node("refresh_plans")

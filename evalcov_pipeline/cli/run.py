@@ -98,14 +98,11 @@ def run_quarterly(settings: Settings, as_of: date | None = None) -> None:
     Raises:
         BadInput: there is no such score.
     """
-    from evalcov_pipeline.cli import jobs
+    from evalcov_pipeline.cli.refresh import run_refresh
     from evalcov_pipeline.defs.partitions import as_of as partition_end
     from evalcov_pipeline.defs.partitions import week_of
 
     config: dict[str, str] = {"trigger": "schedule"}
     if as_of:
         config["as_of"] = partition_end(week_of(as_of)).isoformat()
-    with jobs.instance(settings) as instance:
-        jobs.run_job(
-            settings, "quarterly_refresh", instance, ops={"refresh_plans": {"config": config}}
-        )
+    run_refresh(settings, "quarterly_refresh", config)

@@ -19,6 +19,7 @@ def command(as_json: bool) -> None:
     they do not falls back to people.
     """
     from evalcov_pipeline.cli import jobs
+    from evalcov_pipeline.defs import signals
     from evalcov_pipeline.defs.partitions import now
     from evalcov_pipeline.storage.ingest_evals import derive_evals
     from evalcov_pipeline.storage.lake import traffic_span
@@ -34,15 +35,13 @@ def command(as_json: bool) -> None:
     with warehouse.writer() as con:
         report = record(con, prepared, settings, now())
         if labels := report.accepted + report.withdrawn:
-            merge_decided(con, settings, now())
+            merged = merge_decided(con, settings, now())
             derive_evals(con, settings, span[0] if span else None)
     warehouse.publish(settings.published)
     counts = summary(prepared, report)
     jobs.announce(settings, "suggestions", counts)
     if labels:
-        jobs.announce(
-            settings, "annotations", {"new": report.accepted, "changed": report.withdrawn}
-        )
+        jobs.announce(settings, signals.LABELS, signals.labelled(labels, merged.waiting_of_plans))
     rows = report.agreement.to_dicts()
     if as_json:
         content = {**counts, "mode": settings.suggestions.mode, "agreement": rows}

@@ -60,7 +60,7 @@ def eval_suite(warehouse: WarehouseResource, settings: dg.ResourceParam[Settings
             "multi_turn": cases.filter(pl.col("n_turns") > 1).height,
             "origins": dict(cases["origin"].value_counts().iter_rows()),
             "merged": merged.added,
-            TASKS_WAITING: merged.waiting,
+            TASKS_WAITING: merged.waiting_of_plans,
         },
     )
     yield dg.MaterializeResult(asset_key="eval_case_versions", metadata=row_count(versions))

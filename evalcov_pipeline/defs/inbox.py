@@ -10,8 +10,10 @@ from pydantic import BaseModel
 from evalcov_pipeline.defs.jobs import daily_traces
 from evalcov_pipeline.defs.partitions import PARTITION_RANGE, now
 from evalcov_pipeline.defs.requests import MAX_ATTEMPTS, Request, advance
+from evalcov_pipeline.defs.signals import LABELS, labelled
 from evalcov_pipeline.settings import DEMO_MARK, Settings
 from evalcov_pipeline.storage import inbox
+from evalcov_pipeline.storage.ingest_annotations import AnnotationsReport
 from evalcov_pipeline.storage.lake import days_pending
 
 _MOST_FILES = 100
@@ -32,11 +34,11 @@ def take_files(
 ) -> None:
     """Import each file and put it away: below `inbox/done`, or below `inbox/failed` with why."""
     for name in config.files:
-        problem = inbox.take(settings, name)
-        if problem:
-            context.log.warning(f"{name}: {problem}")
-        else:
-            context.log.info(f"{name}: imported")
+        outcome = inbox.take(settings, name)
+        context.log.info(f"{name}: {outcome or 'gone'}")
+        if isinstance(outcome, AnnotationsReport):
+            facts = labelled(outcome.decided, outcome.merged.waiting_of_plans)
+            context.log_event(dg.AssetMaterialization(LABELS, metadata=facts))
 
 
 @dg.job(executor_def=dg.in_process_executor)
@@ -63,7 +65,7 @@ class Seen(BaseModel):
 def files_landed(
     context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]
 ) -> dg.SensorResult | dg.SkipReason:
-    """Import files dropped below the home's `inbox/traces`, `inbox/evals` or `inbox/results`.
+    """Import files dropped below the home's `inbox/traces`, `evals`, `results` or `annotations`.
 
     A file is complete when it did not change between two ticks, or when FILE.done lies beside it.
     Days that imported traces touch are brought up to date.

@@ -89,6 +89,11 @@ class Health(BaseModel):
         return True
 
 
+def labelled(decided: int, waiting: int) -> dict[str, int]:
+    """Metadata of labels that came: tasks they decided, and tasks of refresh plans that wait."""
+    return {TASKS_DECIDED: decided, TASKS_WAITING: waiting}
+
+
 def materialized(
     instance: dg.DagsterInstance, assets: Iterable[str], after: int
 ) -> list[Materialized]:

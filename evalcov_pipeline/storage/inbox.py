@@ -13,13 +13,17 @@ from pathlib import Path
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.files import move, write_whole
-from evalcov_pipeline.storage.ingest import file_id, ingest_traces
+from evalcov_pipeline.storage.ingest import IngestReport, file_id, ingest_traces
+from evalcov_pipeline.storage.ingest_annotations import AnnotationsReport, ingest_annotations
 from evalcov_pipeline.storage.ingest_evals import ingest_evals
 
-_IMPORTS: dict[str, Callable[[Sequence[Path], Settings], object]] = {
+Report = IngestReport | AnnotationsReport
+
+_IMPORTS: dict[str, Callable[[Sequence[Path], Settings], Report]] = {
     "traces": ingest_traces,
     "evals": lambda paths, settings: ingest_evals("evals", paths, settings),
     "results": lambda paths, settings: ingest_evals("results", paths, settings),
+    "annotations": ingest_annotations,
 }
 _MARK = ".done"
 _NOT_INPUT = (_MARK, ".part", ".partial", ".tmp", ".crdownload")
@@ -46,7 +50,7 @@ def is_marked(inbox: Path, name: str) -> bool:
     return (inbox / f"{name}{_MARK}").exists()
 
 
-def take(settings: Settings, name: str) -> str | None:
+def take(settings: Settings, name: str) -> Report | BadInput | None:
     """Import one file of the inbox and put it away; one that is gone was put away before.
 
     Args:
@@ -54,23 +58,24 @@ def take(settings: Settings, name: str) -> str | None:
         name: path below the inbox.
 
     Returns:
-        Why the file could not be imported; None if it was, or is gone.
+        What the import did, or why the file could not be imported; None if it is gone.
     """
     path = settings.inbox / name
     if not path.is_file():
         return None
-    problem = None
+    outcome: Report | BadInput
     try:
-        _IMPORTS[path.relative_to(settings.inbox).parts[0]]([path], settings)
+        outcome = _IMPORTS[path.relative_to(settings.inbox).parts[0]]([path], settings)
     except BadInput as error:
-        problem = str(error)
-    target = _place(settings.inbox / ("failed" if problem else "done") / name, path)
-    if problem:
+        outcome = error
+    failed = isinstance(outcome, BadInput)
+    target = _place(settings.inbox / ("failed" if failed else "done") / name, path)
+    if failed:
         reason = target.with_name(f"{target.name}.reason")
-        write_whole(settings.home, reason, f"{problem}\n".encode())
+        write_whole(settings.home, reason, f"{outcome}\n".encode())
     move(path, target)
     path.with_name(f"{path.name}{_MARK}").unlink(missing_ok=True)
-    return problem
+    return outcome
 
 
 def _place(target: Path, path: Path) -> Path:

@@ -35,9 +35,9 @@ class AnnotationsReport:
         changed: labels that replaced an earlier one of the same rater.
         unchanged: labels that were known already.
         outdated: labels older than what the same rater said since.
+        decided: tasks whose decision is new, changed or taken back.
         empty: rows and annotations on which nobody has said anything.
         rejected: rows that could not be read or taken; they lie in the quarantine.
-        decided: tasks whose decision is new, changed or taken back.
         merged: what became of the suite.
     """
 
@@ -46,9 +46,9 @@ class AnnotationsReport:
     changed: int
     unchanged: int
     outdated: int
+    decided: int
     empty: int
     rejected: int
-    decided: int
     merged: MergeReport
 
 
@@ -103,8 +103,8 @@ def ingest_annotations(
             be taken; nothing but the quarantine is written.
     """
     at = now or datetime.now(UTC).replace(tzinfo=None)
-    counts = dict.fromkeys(("new", "changed", "unchanged", "outdated"), 0)
-    empty = decided = 0
+    counts = dict.fromkeys(("new", "changed", "unchanged", "outdated", "decided"), 0)
+    empty = 0
     with ExitStack() as quarantines:
         files = []
         for path in input_files(paths):
@@ -149,7 +149,6 @@ def ingest_annotations(
                 )
                 for name in counts:
                     counts[name] += getattr(report, name)
-                decided += report.decided
                 for number, task_id in report.unknown:
                     file.reject(labels[number], f"no task {task_id!r} is in the queue")
             rejected = sum(file.rejects.count for file in files)
@@ -159,7 +158,7 @@ def ingest_annotations(
             derive_evals(con, settings, span[0] if span else None)
         warehouse.publish(settings.published)
     return AnnotationsReport(
-        files=len(files), **counts, empty=empty, rejected=rejected, decided=decided, merged=merged
+        files=len(files), **counts, empty=empty, rejected=rejected, merged=merged
     )
 
 

@@ -30,12 +30,14 @@ class MergeReport:
         changed: cases whose label changed since they were merged.
         retired: cases whose task is no longer kept.
         waiting: tasks that still wait for people.
+        waiting_of_plans: of them, those that a refresh asks about: it is open while there are any.
     """
 
     added: int
     changed: int
     retired: int
     waiting: int
+    waiting_of_plans: int
 
 
 def merge_decided(con: duckdb.DuckDBPyConnection, settings: Settings, at: datetime) -> MergeReport:
@@ -89,10 +91,11 @@ def merge_decided(con: duckdb.DuckDBPyConnection, settings: Settings, at: dateti
         WHERE q.plan_id = refresh_plans.plan_id AND q.undecided = 0
         """
     )
-    waiting = con.execute(
-        "SELECT count(*) FROM annotation_queue WHERE list_contains($1, status)", [list(WAITING)]
-    ).fetchall()[0][0]
-    return MergeReport(**counts, waiting=waiting)
+    waiting, of_plans = con.execute(
+        "SELECT count(*), count(plan_id) FROM annotation_queue WHERE list_contains($1, status)",
+        [list(WAITING)],
+    ).fetchall()[0]
+    return MergeReport(**counts, waiting=waiting, waiting_of_plans=of_plans)
 
 
 def record_after(
