@@ -280,7 +280,8 @@ def report(rows: pl.DataFrame, draws: int) -> dict[str, pl.DataFrame]:
             right_if_suggested=pl.col("right").filter(pl.col("suggested")).mean(),
             right_of_all=pl.mean("right"),
             clusters=pl.struct("seed", "cluster").n_unique(),
-        ),
+        )
+        .sort("method", "first", "bad"),
     }
     audits = audit_rows(sound)
     tables["audit"] = audits.group_by("first", maintain_order=True).agg(
@@ -291,8 +292,10 @@ def report(rows: pl.DataFrame, draws: int) -> dict[str, pl.DataFrame]:
         mean_error=pl.mean("error"),
     )
     turned = fallback_rows(rows.filter(pl.col("harm") == "turned"))
-    tables["turned"] = turned.group_by("method", "bad", maintain_order=True).agg(
-        pl.mean("agreement"), *(pl.mean(f"by {n}") for n in AUDITS), clusters=pl.len()
+    tables["turned"] = (
+        turned.group_by("method", "bad", maintain_order=True)
+        .agg(pl.mean("agreement"), *(pl.mean(f"by {n}") for n in AUDITS), clusters=pl.len())
+        .sort("method", "bad")
     )
     tables["rule"] = rule_rows(draws)
     with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=200, float_precision=3):
