@@ -390,13 +390,21 @@ def test_the_command_prints_agreement_merges_what_it_accepts_and_says_nothing_tw
     get_settings.cache_clear()
 
 
-def test_the_asset_shows_agreement(desk: Desk) -> None:
+def test_the_asset_shows_agreement_and_tells_the_sensors_of_accepted_labels(desk: Desk) -> None:
+    rules = desk.settings.suggestions.model_copy(update={"mode": "accept"})
+    settings = desk.settings.model_copy(update={"suggestions": rules})
+    instance = dg.DagsterInstance.ephemeral()
     result = dg.materialize(
         [suggestions],
-        instance=dg.DagsterInstance.ephemeral(),
-        resources={"warehouse": warehouse_resource(desk.settings), "settings": desk.settings},
+        instance=instance,
+        resources={"warehouse": warehouse_resource(settings), "settings": settings},
     )
-    made, measured = result.asset_materializations_for_node("suggestions")
+    labels = instance.get_latest_materialization_event(dg.AssetKey("annotations"))
+    assert labels is not None
+    assert labels.asset_materialization is not None
+    decided = labels.asset_materialization.metadata["tasks_decided"].value
+    assert decided == sum(use == "accepted" for use in desk.uses().values()) > 0
+    *_, made, measured = result.asset_materializations_for_node("suggestions")
     assert made.metadata["shown"].value == sum(use == "shown" for use in desk.uses().values()) > 0
     rows = measured.metadata["agreement"].value
     assert isinstance(rows, list)

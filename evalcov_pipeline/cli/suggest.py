@@ -21,8 +21,10 @@ def command(as_json: bool) -> None:
     from evalcov_pipeline.cli import jobs
     from evalcov_pipeline.defs import signals
     from evalcov_pipeline.defs.partitions import now
+    from evalcov_pipeline.errors import CheckFailed
     from evalcov_pipeline.storage.ingest_evals import derive_evals
     from evalcov_pipeline.storage.lake import traffic_span
+    from evalcov_pipeline.storage.ledger import broken_link
     from evalcov_pipeline.storage.merging import merge_decided
     from evalcov_pipeline.storage.proposals import prepare
     from evalcov_pipeline.storage.suggestions import record, summary
@@ -35,6 +37,11 @@ def command(as_json: bool) -> None:
     with warehouse.writer() as con:
         report = record(con, prepared, settings, now())
         if labels := report.accepted + report.withdrawn:
+            if (event := broken_link(con)) is not None:
+                raise CheckFailed(
+                    f"nothing was suggested: the ledger, which accepted labels go into, is broken"
+                    f" at event {event}; see `evalcov doctor`"
+                )
             merged = merge_decided(con, settings, now())
             derive_evals(con, settings, span[0] if span else None)
     warehouse.publish(settings.published)

@@ -3,6 +3,7 @@
 import dagster as dg
 from dagster import MetadataValue
 
+from evalcov_pipeline.defs import signals
 from evalcov_pipeline.defs.partitions import now
 from evalcov_pipeline.defs.resources import WarehouseResource
 from evalcov_pipeline.defs.specs import row_count, table_spec
@@ -22,16 +23,23 @@ _DEPS = ["annotation_queue", "annotations", "eval_cases"]
     ],
     pool="warehouse",
 )
-def suggestions(warehouse: WarehouseResource, settings: dg.ResourceParam[Settings]):
+def suggestions(
+    context: dg.AssetExecutionContext,
+    warehouse: WarehouseResource,
+    settings: dg.ResourceParam[Settings],
+):
     """Suggest labels for queries much like those that people have labelled.
 
     A share of the suggestions is hidden from people, to measure how often they agree. Accepted ones
-    enter the suite at the next run.
+    are labels like others: they enter the suite at the next run.
     """
     prepared = prepare(warehouse.warehouse, settings)
     with warehouse.writer() as con:
         report = record(con, prepared, settings, now())
         rows = size(con, "suggestions")
+    if decided := report.accepted + report.withdrawn:
+        facts = {signals.TASKS_DECIDED: decided}
+        context.log_event(dg.AssetMaterialization(signals.LABELS, metadata=facts))
     yield dg.MaterializeResult(
         asset_key="suggestions", metadata={**row_count(rows), **summary(prepared, report)}
     )
