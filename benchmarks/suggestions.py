@@ -50,7 +50,7 @@ from evalcov_pipeline.storage.vectors import embed_texts
 RULES = SuggestionSettings()
 OUT = Path(__file__).parent / "out"
 PRODUCTION, WAITING = 4000, 100
-FIRST_BATCHES = (10, 20, 40)
+FIRST_BATCHES = (5, 10, 20, 40)
 BANDS = np.array([0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95])
 AUDITS = (3, 5, 10, 15, 20, 30)
 METHODS: tuple[Method, ...] = ("umap_hdbscan", "kmeans")

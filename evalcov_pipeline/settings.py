@@ -203,7 +203,7 @@ class SuggestionSettings(Section):
     """Least confidence of a suggestion."""
     neighbours: int = Field(7, ge=1)
     """Labelled queries that vote."""
-    least_labelled: int = Field(8, ge=2)
+    least_labelled: int = Field(5, ge=2)
     """Labels of people from which a cluster gets suggestions."""
     near: Share = Field(0.95, gt=0, le=1)
     """Least cosine of a query whose expected answer is suggested too."""

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import orjson
 
-from evalcov_pipeline.settings import get_settings
+from evalcov_pipeline.settings import SuggestionSettings, get_settings
 
 
 @click.command("suggest")
@@ -54,12 +54,12 @@ def command(as_json: bool) -> None:
         content = {**counts, "mode": settings.suggestions.mode, "agreement": rows}
         click.echo(orjson.dumps(content, option=orjson.OPT_INDENT_2).decode())
         return
-    _print(settings.suggestions.mode, counts, rows)
+    _print(settings.suggestions, counts, rows)
 
 
-def _print(mode: str, counts: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+def _print(rules: SuggestionSettings, counts: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     said = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in counts.items())
-    click.echo(f"suggestions (mode {mode}): {said}")
+    click.echo(f"suggestions (mode {rules.mode}): {said}")
     if not rows:
         click.echo("Nobody has labelled queued queries yet: `evalcov review`")
         return
@@ -71,7 +71,7 @@ def _print(mode: str, counts: dict[str, Any], rows: list[dict[str, Any]]) -> Non
         by = "" if row["by"] == "neighbours" else f" [{row['by']}]"
         click.echo(
             f"{'all clusters' if of_all else name[:33]:<34}{counted}  {_agreement(row):<20}"
-            f"{row['reason'] if of_all else _state(row)}{by}"
+            f"{row['reason'] if of_all else _state(row, rules.least_labelled)}{by}"
         )
 
 
@@ -81,7 +81,10 @@ def _agreement(row: dict[str, Any]) -> str:
     return f"{row['agreement']:.0%} ({row['agreement_low']:.0%} to {row['agreement_high']:.0%})"
 
 
-def _state(row: dict[str, Any]) -> str:
+def _state(row: dict[str, Any], least_labelled: int) -> str:
     if row["state"] == "fallen_back":
         return f"fallen back to people: {row['reason']}"
+    if not row["suggested"]:
+        missing = least_labelled - row["labelled"]
+        return f"{missing} more labels wanted" if missing > 0 else "nothing to suggest"
     return str(row["state"])

@@ -152,7 +152,7 @@ def vote(similarity: FloatArray, verdicts: Sequence[Verdict], *, k: int, near: f
 
 
 def suggest(
-    groups: Mapping[str, Group], *, k: int = 7, least_labelled: int = 8, near: float = 0.95
+    groups: Mapping[str, Group], *, k: int = 7, least_labelled: int = 5, near: float = 0.95
 ) -> dict[str, list[Suggestion]]:
     """Suggest a label for every waiting query of the clusters with enough labels.
 
