@@ -45,6 +45,8 @@ BENCHMARKS = {
         ("--seeds", "1", "--modes", "null,gap"),
     ),
     "taxonomy": Benchmark("How good are the clusters?", True, ("--seeds", "1")),
+    "refresh": Benchmark("Which queries should be added?", True, ("--quick",)),
+    "refresh_loop": Benchmark("What does the loop make of a poor suite?", True, ("--seeds", "1")),
     "suggestions": Benchmark("How right are suggested labels?", True, ("--quick",)),
     "redaction": Benchmark("How much personal data is taken out?"),
     "crash_safety": Benchmark("What is lost in a crash?", False, ("--most", "2")),

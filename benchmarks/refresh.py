@@ -27,7 +27,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -358,7 +357,6 @@ def refresh_once(
 @click.option("--method", type=click.Choice(get_args(Method)), default="umap_hdbscan")
 @click.option("--quick", is_flag=True, help="Two seeds, k-means clusters.")
 @click.option("--only", multiple=True, help="Corpus; repeatable.")
-@click.option("--keep", type=click.Path(path_type=Path), help="Folder for the vectors.")
 def main(
     data: Path,
     seeds: int,
@@ -366,14 +364,13 @@ def main(
     method: Method,
     quick: bool,
     only: tuple[str, ...],
-    keep: Path | None,
 ) -> None:
     speed = speed_row()
     if quick:
         seeds, method = 2, "kmeans"
     choice, projection = [], []
     OUT.mkdir(exist_ok=True)
-    for corpus in read_corpora(data, keep or Path(tempfile.mkdtemp(prefix="refresh-"))):
+    for corpus in read_corpora(data):
         if only and corpus.name not in only:
             continue
         for seed, traffic in product(range(first_seed, first_seed + seeds), ("skewed", "even")):

@@ -32,12 +32,11 @@ import click
 import duckdb
 import numpy as np
 import polars as pl
+from vectors import embedded, give
 
 from evalcov_pipeline.core.divergence import jsd
 from evalcov_pipeline.core.texts import text_hash
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.embedding import embedder, vector_cache
-from evalcov_pipeline.storage.vectors import embed_texts
 
 OUT = Path(__file__).parent / "out"
 REJECTED = 0.2
@@ -152,21 +151,14 @@ def main(data: Path, seeds: int, cases: int, budget: int, keep: Path | None) -> 
     root.mkdir(parents=True, exist_ok=True)
     os.environ["EVALCOV_REFRESH__BUDGET"] = str(budget)
     corpus = banking77.read_corpus(data / "banking77")
-    shared = Settings(home=root / "vectors")
-    cache = vector_cache(shared)
-    hashes = [text_hash(text) for text in corpus.texts]
-    embed_texts(
-        cache,
-        lambda: embedder(shared.embedding),
-        pl.DataFrame({"text_hash": hashes, "text": corpus.texts}),
-    )
-    groups = banking77.intent_groups(corpus, cache.get(hashes))
+    hashes, vectors = embedded("banking77", corpus.texts)
+    groups = banking77.intent_groups(corpus, vectors)
     intent_of = {h: corpus.names[i] for h, i in zip(hashes, corpus.intents, strict=True)}
     rows = []
     for seed in range(seeds):
         home, log = root / f"seed-{seed}", root / f"seed-{seed}.log"
         traffic = banking77.make_traffic(corpus, seed, root / f"traffic-{seed}")
-        shutil.copytree(shared.lake / "vectors", home / "lake" / "vectors")
+        give("banking77", home)
         p = traffic.daily[5:35].mean(axis=0)
         q = banking77.suite_distribution("severe", p, p, groups, seed)
         banking77.write_suite(corpus, q, cases, seed, home / "suite.jsonl")

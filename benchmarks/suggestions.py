@@ -17,20 +17,20 @@ batch and measure the rest; nothing else sees them.
                  every audit, and how often a sound cluster has
     rule         the same for a cluster of known agreement: 20,000 simulated rows of audits
 
-    python benchmarks/suggestions.py --data ../shared/data [--seeds 5] [--quick] [--keep FOLDER]
+    python benchmarks/suggestions.py --data ../shared/data [--seeds 5] [--quick]
 """
 
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import numpy as np
 import polars as pl
-from banking77 import read_corpus
+from banking77_traffic import read_corpus
+from vectors import embedded
 
 from evalcov_pipeline.core.discovery import Method, discover
 from evalcov_pipeline.core.suggestions import (
@@ -42,10 +42,7 @@ from evalcov_pipeline.core.suggestions import (
     suggest,
 )
 from evalcov_pipeline.core.taxonomy import assign, freeze
-from evalcov_pipeline.core.texts import text_hash
-from evalcov_pipeline.settings import Settings, SuggestionSettings
-from evalcov_pipeline.storage.embedding import embedder, vector_cache
-from evalcov_pipeline.storage.vectors import embed_texts
+from evalcov_pipeline.settings import SuggestionSettings
 
 RULES = SuggestionSettings()
 OUT = Path(__file__).parent / "out"
@@ -78,16 +75,10 @@ class Batch:
     bad: bool
 
 
-def embedded(data: Path, home: Path) -> Corpus:
+def labelled_texts(data: Path) -> Corpus:
     corpus = read_corpus(data / "banking77")
-    settings = Settings(home=home)
-    cache = vector_cache(settings)
-    hashes = [text_hash(text) for text in corpus.texts]
-    texts = pl.DataFrame({"text_hash": hashes, "text": corpus.texts})
-    embed_texts(cache, lambda: embedder(settings.embedding), texts)
-    return Corpus(
-        cache.get(hashes), np.array(hashes), corpus.intents, corpus.names, cache.fingerprint
-    )
+    hashes, vectors = embedded("banking77", corpus.texts)
+    return Corpus(vectors, np.array(hashes), corpus.intents, corpus.names, "the default model's")
 
 
 def clustered(corpus: Corpus, method: Method, seed: int) -> np.ndarray:
@@ -237,9 +228,8 @@ def rule_rows(draws: int) -> pl.DataFrame:
 @click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True)
 @click.option("--first-seed", default=100, show_default=True)
 @click.option("--quick", is_flag=True, help="One seed, k-means only.")
-@click.option("--keep", type=click.Path(path_type=Path), help="Folder for the vectors.")
-def main(data: Path, seeds: int, first_seed: int, quick: bool, keep: Path | None) -> None:
-    corpus = embedded(data, keep or Path(tempfile.mkdtemp(prefix="suggestions-")))
+def main(data: Path, seeds: int, first_seed: int, quick: bool) -> None:
+    corpus = labelled_texts(data)
     rows: list[dict] = []
     for method in METHODS[1:] if quick else METHODS:
         for seed in range(first_seed, first_seed + (1 if quick else seeds)):
