@@ -24,6 +24,7 @@ from evalcov_pipeline.storage.warehouse import Warehouse, frame
 
 _CASE = (
     "case_id", "input", "expected", "category", "tags", "origin", "source_ref", "created_at",
+    "regression", "supersedes",
 )  # fmt: skip
 _STATUSES = (*WAITING, "kept", "rejected", "superseded")
 _FORMULAS = (
@@ -127,7 +128,7 @@ def _named(out: Path, extension: str) -> Path:
 
 
 def _case(row: dict[str, Any]) -> dict[str, Any]:
-    case = {name: value for name, value in row.items() if value not in (None, [])}
+    case = {name: value for name, value in row.items() if value not in (None, False, [])}
     if is_conversation(messages := parsed(case["input"])):
         case["input"] = messages
     if "created_at" in case:
