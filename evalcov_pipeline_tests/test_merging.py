@@ -68,7 +68,7 @@ def test_a_kept_query_becomes_a_case_with_its_provenance(copy: Settings) -> None
     queue(copy, "b", "c")
     say(copy, "a", expected="Like this.", category="billing")
     say(copy, "b", keep=False)
-    assert merge(copy) == MergeReport(added=1, changed=0, retired=0, waiting=1)
+    assert merge(copy) == MergeReport(1, 0, 0, waiting=1, waiting_of_plans=1)
     found = case(copy, "a")
     assert orjson.loads(found["input"]) == [*context, {"role": "user", "content": "how do i a"}]
     expected = {
@@ -92,7 +92,7 @@ def test_merging_again_adds_nothing_and_a_changed_mind_makes_a_version(copy: Set
     queue(copy, "a")
     say(copy, "a", expected="one")
     assert merge(copy).added == 1
-    assert merge(copy) == MergeReport(0, 0, 0, 0)
+    assert merge(copy) == MergeReport(0, 0, 0, 0, 0)
     say(copy, "a", at=LABELLED + timedelta(hours=1), expected="two")
     assert merge(copy).changed == 1
     assert (case(copy, "a")["expected"], case(copy, "a")["version"]) == ("two", 2)
@@ -110,7 +110,7 @@ def test_an_owners_edit_of_a_merged_case_stays(copy: Settings) -> None:
     merge(copy)
     edited = {"case_id": "prod-a", "input": "how do i a, really", "expected": "edited"}
     ingest_evals("evals", [write_jsonl(copy.home / "edited.jsonl", [edited])], copy)
-    assert merge(copy) == MergeReport(0, 0, 0, 0)
+    assert merge(copy) == MergeReport(0, 0, 0, 0, 0)
     found = case(copy, "a")
     assert found["expected"] == "edited"
     assert (found["plan_id"], found["raters"], found["designed"]) == ("plan-1", ["ann"], True)

@@ -573,7 +573,7 @@ def test_when_it_is_stopped_the_kept_case_joins_the_suite(queued_home: Settings)
     assert (case["expected"], case["raters"]) == ("Pay by card.", ["ann"])
     with jobs.instance(queued_home) as instance:
         (event,) = signals.materialized(instance, [signals.LABELS], after=0)
-    assert event.facts == {signals.TASKS_DECIDED: 1, signals.TASKS_WAITING: 5}
+    assert event.facts == {signals.TASKS_DECIDED: 1, signals.TASKS_WAITING: 4}
 
 
 @pytest.mark.parametrize(

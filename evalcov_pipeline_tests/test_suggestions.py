@@ -393,13 +393,13 @@ def test_the_command_prints_agreement_merges_what_it_accepts_and_says_nothing_tw
 def test_the_asset_shows_agreement_and_tells_the_sensors_of_accepted_labels(desk: Desk) -> None:
     rules = desk.settings.suggestions.model_copy(update={"mode": "accept"})
     settings = desk.settings.model_copy(update={"suggestions": rules})
-    instance = dg.DagsterInstance.ephemeral()
-    result = dg.materialize(
-        [suggestions],
-        instance=instance,
-        resources={"warehouse": warehouse_resource(settings), "settings": settings},
-    )
-    labels = instance.get_latest_materialization_event(dg.AssetKey("annotations"))
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize(
+            [suggestions],
+            instance=instance,
+            resources={"warehouse": warehouse_resource(settings), "settings": settings},
+        )
+        labels = instance.get_latest_materialization_event(dg.AssetKey("annotations"))
     assert labels is not None
     assert labels.asset_materialization is not None
     decided = labels.asset_materialization.metadata["tasks_decided"].value
