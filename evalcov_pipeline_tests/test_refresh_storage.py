@@ -207,3 +207,15 @@ def test_personal_data_does_not_reach_the_queue(gappy: Settings) -> None:
         for (table,) in con.execute("SELECT table_name FROM duckdb_tables()").fetchall():
             for row in con.execute(f"SELECT * FROM {table}").fetchall():
                 assert secret not in str(row)
+
+
+def test_where_every_query_is_a_case_already_nothing_is_asked_for(gappy: Settings) -> None:
+    with Warehouse(gappy.warehouse).reader() as con:
+        texts = frame(con, "SELECT DISTINCT text FROM trace_sample JOIN texts USING (text_hash)")
+    suite = [{"input": text, "created_at": "2026-10-01"} for text in texts["text"]]
+    import_rows(gappy, "evals", suite, "everything")
+    run_weeks(gappy, "weekly_coverage", LAST_WEEK.date())
+    found = plan(gappy)
+    assert (found.is_new, found.waiting, len(found.candidates)) == (True, 0, 0)
+    assert "Nothing to add" in found.plan["note"]
+    assert plan(gappy, created_at=NOW + timedelta(days=1)).is_new

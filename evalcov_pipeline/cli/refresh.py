@@ -86,8 +86,10 @@ def run_refresh(settings: Settings, job: str, config: Mapping[str, Any]) -> None
     )
     curve = orjson.loads(plan["curve"] or "[]")
     click.echo("  " + "   ".join(f"{p['cases']}: {_score(p['jsd_projected'])}" for p in curve))
+    if waiting.is_empty():
+        return
     queues = ", ".join(f"{tasks} in {route}" for route, tasks in waiting.iter_rows())
-    click.echo(f"Waiting: {queues or 'none'}")
+    click.echo(f"Waiting: {queues}")
     click.echo("Next: label them: `evalcov review`, or `evalcov export queue`")
 
 
