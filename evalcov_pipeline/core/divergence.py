@@ -15,7 +15,9 @@ _CONCENTRATIONS = np.exp(np.linspace(-2.0, 12.0, 57))
 _SHAPES = np.exp(np.linspace(-1.5, 8.0, 26))
 _LEFT_OUT = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
 _NONE_LEFT_OUT = 0.8
-"""Prior chance that a suite leaves no cluster out on purpose."""
+"""Prior chance that a suite leaves no cluster out on purpose, for the estimate."""
+_ANY_LEFT_OUT = 1 / len(_LEFT_OUT)
+"""The same for the interval, which must not lean on it: every share left out is as likely."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,9 @@ def score_divergence(
     mean error over suites redrawn from cases shrunk toward production (`_concentrations`), and the
     mean divergence of the cases' posterior (`_posterior_cases`). The first is the better one for
     suites of 30 cases near production, the second for divergent suites; their mean beats either.
-    Interval: the hull of what both say, the first at the least and the most plausible shrinkage.
+    Interval: the hull of what both say, the first at the least and the most plausible shrinkage,
+    the second also without a prior opinion on clusters left out: a suite of 30 cases that misses
+    clusters looks much like one that does not.
     Null: suites drawn from production. Designed cases enter it as their best apportionment to
     production: a fixed part that no longer follows traffic is evidence, not null.
 
@@ -216,11 +220,12 @@ def score_divergence(
         observed - _redrawn_error(production, designed, free, concentration, rng)
         for concentration in _concentrations(p, free)
     )
-    cases = (designed + n_free * _posterior_cases(p, free, len(p_star), rng)) / n
-    # Production's own noise adds to a divergence: what its replicates add is taken off.
-    posterior = 2 * contributions(p, cases).sum(axis=1) - contributions(p_star, cases).sum(axis=1)
+    posterior, wary = (
+        _posterior_divergence(production, designed, free, none_left_out, rng)
+        for none_left_out in (_NONE_LEFT_OUT, _ANY_LEFT_OUT)
+    )
     adjusted = float(least.mean() + posterior.mean()) / 2
-    ends = np.quantile([least, most, posterior], [0.025, 0.975], axis=1)
+    ends = np.quantile([least, most, posterior, wary], [0.025, 0.975], axis=1)
     return DivergenceScore(
         jsd=_clip(observed),
         jsd_adjusted=_clip(adjusted),
@@ -257,14 +262,34 @@ def _redrawn_error(
     return error
 
 
+def _posterior_divergence(
+    production: ProductionShares,
+    designed: IntArray,
+    free: IntArray,
+    none_left_out: float,
+    rng: np.random.Generator,
+) -> FloatArray:
+    """(r,) divergence of case distributions that the counts allow, see `_posterior_cases`.
+
+    Production's own noise adds to a divergence: what its replicates add is taken off.
+    """
+    p, p_star = production.shares, production.replicates
+    n_free = int(free.sum())
+    drawn = _posterior_cases(p, free, none_left_out, len(p_star), rng)
+    cases = (designed + n_free * drawn) / (n_free + int(designed.sum()))
+    noise = contributions(p_star, cases).sum(axis=1) - contributions(p, cases).sum(axis=1)
+    divergence: FloatArray = contributions(p, cases).sum(axis=1) - noise
+    return divergence
+
+
 def _posterior_cases(
-    p: FloatArray, counts: IntArray, draws: int, rng: np.random.Generator
+    p: FloatArray, counts: IntArray, none_left_out: float, draws: int, rng: np.random.Generator
 ) -> FloatArray:
     """(draws, k) case distributions that the counts allow, by their plausibility.
 
     A cluster's ratio of case share to production share is 0 with some chance (left out), else
     Gamma-distributed; chance and shape are common to all clusters, with flat priors on `_LEFT_OUT`
-    (but `_NONE_LEFT_OUT` on 0) and on log `_SHAPES`, and the mean ratio is 1. Given them each
+    (but `none_left_out` on 0) and on log `_SHAPES`, and the mean ratio is 1. Given them each
     ratio's posterior is known: Gamma-Poisson with extra zeros. Categories that production lacks
     keep their observed share.
     """
@@ -280,7 +305,7 @@ def _posterior_cases(
     with np.errstate(divide="ignore"):
         omitted = np.where(c == 0, np.log(z), -np.inf)
     likelihood = np.logaddexp(kept, omitted)
-    prior = np.where(left_out == 0, _NONE_LEFT_OUT, (1 - _NONE_LEFT_OUT) / (len(_LEFT_OUT) - 1))
+    prior = np.where(left_out == 0, none_left_out, (1 - none_left_out) / (len(_LEFT_OUT) - 1))
     log_weight = likelihood.sum(axis=1) + np.log(prior)
     weight = np.exp(log_weight - log_weight.max())
 
