@@ -12,9 +12,9 @@ import pytest
 from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.annotation import enqueue, record_labels
-from evalcov_pipeline.storage.ingest_evals import derive_evals, ingest_evals
+from evalcov_pipeline.storage.ingest_evals import ingest_evals, merge_and_derive
 from evalcov_pipeline.storage.ledger import broken_link
-from evalcov_pipeline.storage.merging import MergeReport, merge_decided
+from evalcov_pipeline.storage.merging import MergeReport
 from evalcov_pipeline.storage.warehouse import Warehouse, frame, one_row
 from evalcov_pipeline_tests.conftest import LAST_WEEK, write_jsonl
 
@@ -49,8 +49,7 @@ def say(settings: Settings, task: str, at: datetime = LABELLED, **fields: Any) -
 
 def merge(settings: Settings, at: datetime = LABELLED) -> MergeReport:
     with warehouse(settings).writer() as con:
-        report = merge_decided(con, settings, at)
-        derive_evals(con, settings, None)
+        report, *_ = merge_and_derive(con, settings, at)
         assert broken_link(con) is None
     return report
 
@@ -114,6 +113,19 @@ def test_an_owners_edit_of_a_merged_case_stays(copy: Settings) -> None:
     found = case(copy, "a")
     assert found["expected"] == "edited"
     assert (found["plan_id"], found["raters"], found["designed"]) == ("plan-1", ["ann"], True)
+
+
+def test_a_regression_case_outlives_its_label_and_the_refusal_is_counted(copy: Settings) -> None:
+    queue(copy, "a")
+    say(copy, "a", expected="one")
+    merge(copy)
+    guard = {"case_id": "prod-a", "input": "how do i a", "expected": "one", "regression": True}
+    ingest_evals("evals", [write_jsonl(copy.home / "guard.jsonl", [guard])], copy)
+    say(copy, "a", at=LABELLED + timedelta(hours=1), keep=False)
+    report = merge(copy)
+    assert (report.retired, report.refused) == (0, 1)
+    assert case(copy, "a")["status"] == "active"
+    assert merge(copy) == MergeReport(0, 0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("kept", [True, False])

@@ -142,7 +142,7 @@ def _ingest_labels(
     merged = report.merged
     click.echo(
         f"suite: {merged.added} cases added, {merged.changed} changed, {merged.retired} retired;"
-        f" {merged.waiting} tasks wait for labels"
+        f" {merged.waiting} tasks wait for labels{merged.refusal}"
     )
     if report.new or report.changed or report.outdated:
         from evalcov_pipeline.cli import jobs

@@ -6,10 +6,9 @@ from datetime import UTC, datetime
 
 from evalcov_pipeline.errors import CheckFailed
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.ingest_evals import derive_evals
-from evalcov_pipeline.storage.lake import traffic_span
+from evalcov_pipeline.storage.ingest_evals import merge_and_derive
 from evalcov_pipeline.storage.ledger import broken_link
-from evalcov_pipeline.storage.merging import MergeReport, merge_decided
+from evalcov_pipeline.storage.merging import MergeReport
 from evalcov_pipeline.storage.warehouse import Warehouse
 
 
@@ -27,7 +26,6 @@ def merge_labels(settings: Settings, after: int) -> MergeReport:
     from evalcov_pipeline.defs import signals
 
     warehouse = Warehouse(settings.warehouse, settings.lock_timeout_s)
-    span = traffic_span(settings.lake)
     with warehouse.writer() as con:
         if (event := broken_link(con)) is not None:
             raise CheckFailed(
@@ -40,8 +38,7 @@ def merge_labels(settings: Settings, after: int) -> MergeReport:
             " AND task_id IN (SELECT task_id FROM annotation_events WHERE event_id > ?)",
             [after],
         ).fetchall()[0][0]
-        merged = merge_decided(con, settings, datetime.now(UTC).replace(tzinfo=None))
-        derive_evals(con, settings, span[0] if span else None)
+        merged, *_ = merge_and_derive(con, settings, datetime.now(UTC).replace(tzinfo=None))
     warehouse.publish(settings.published)
     jobs.announce(settings, signals.LABELS, signals.labelled(decided, merged.waiting_of_plans))
     return merged

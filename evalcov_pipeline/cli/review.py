@@ -123,7 +123,7 @@ def _finish(settings: Settings, before: int) -> None:
     merged = merge_labels(settings, before)
     click.echo(
         f"cases added: {merged.added}, changed: {merged.changed}, retired: {merged.retired};"
-        f" still waiting: {merged.waiting}"
+        f" still waiting: {merged.waiting}{merged.refusal}"
     )
     click.echo(
         "next: `evalcov run weekly` scores the suite with them"

@@ -22,17 +22,14 @@ def command(as_json: bool) -> None:
     from evalcov_pipeline.defs import signals
     from evalcov_pipeline.defs.partitions import now
     from evalcov_pipeline.errors import CheckFailed
-    from evalcov_pipeline.storage.ingest_evals import derive_evals
-    from evalcov_pipeline.storage.lake import traffic_span
+    from evalcov_pipeline.storage.ingest_evals import merge_and_derive
     from evalcov_pipeline.storage.ledger import broken_link
-    from evalcov_pipeline.storage.merging import merge_decided
     from evalcov_pipeline.storage.proposals import prepare
     from evalcov_pipeline.storage.suggestions import record, summary
     from evalcov_pipeline.storage.warehouse import Warehouse
 
     settings = get_settings()
     warehouse = Warehouse(settings.warehouse, settings.lock_timeout_s)
-    span = traffic_span(settings.lake)
     prepared = prepare(warehouse, settings)
     with warehouse.writer() as con:
         report = record(con, prepared, settings, now())
@@ -42,8 +39,7 @@ def command(as_json: bool) -> None:
                     f"nothing was suggested: the ledger, which accepted labels go into, is broken"
                     f" at event {event}; see `evalcov doctor`"
                 )
-            merged = merge_decided(con, settings, now())
-            derive_evals(con, settings, span[0] if span else None)
+            merged, *_ = merge_and_derive(con, settings, now())
     warehouse.publish(settings.published)
     counts = summary(prepared, report)
     jobs.announce(settings, "suggestions", counts)

@@ -8,10 +8,8 @@ from evalcov_pipeline.defs.resources import WarehouseResource
 from evalcov_pipeline.defs.signals import TASKS_WAITING
 from evalcov_pipeline.defs.specs import checked, row_count, table_spec
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.ingest_evals import derive_evals
-from evalcov_pipeline.storage.lake import traffic_span
+from evalcov_pipeline.storage.ingest_evals import merge_and_derive
 from evalcov_pipeline.storage.ledger import broken_link
-from evalcov_pipeline.storage.merging import merge_decided
 from evalcov_pipeline.storage.warehouse import size
 
 recorded = [
@@ -47,10 +45,8 @@ def eval_suite(warehouse: WarehouseResource, settings: dg.ResourceParam[Settings
             metadata={"first_broken_event": broken or 0},
         )
     )
-    span = traffic_span(settings.lake)
     with warehouse.writer() as con:
-        merged = merge_decided(con, settings, now())
-        cases, runs = derive_evals(con, settings, span[0] if span else None)
+        merged, cases, runs = merge_and_derive(con, settings, now())
         versions = size(con, "eval_case_versions")
     yield dg.MaterializeResult(
         asset_key="eval_cases",

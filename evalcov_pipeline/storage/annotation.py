@@ -110,10 +110,12 @@ def record_labels(
         recorded_at: instant of the recording, naive UTC.
         redact_all: takes personal data out of `expected` and `note`.
     """
-    known = set(frame(con, "SELECT task_id FROM annotation_queue")["task_id"])
+    named = sorted({label["task_id"] for label in labels})
+    about = "WHERE list_contains($1, task_id)"
+    known = set(frame(con, f"SELECT task_id FROM annotation_queue {about}", [named])["task_id"])
     current = {
         (row["task_id"], row["rater"]): row
-        for row in frame(con, "SELECT * FROM annotations").iter_rows(named=True)
+        for row in frame(con, f"SELECT * FROM annotations {about}", [named]).iter_rows(named=True)
     }
     event_id = int(
         con.execute("SELECT coalesce(max(event_id), 0) FROM annotation_events").fetchall()[0][0]
@@ -121,7 +123,7 @@ def record_labels(
     counts = {"new": 0, "changed": 0, "unchanged": 0, "outdated": 0}
     unknown: list[tuple[int, str]] = []
     events: list[dict[str, Any]] = []
-    seen = _known_events(con)
+    seen = _known_events(con, named)
     for number, label in enumerate(labels):
         if label["task_id"] not in known:
             unknown.append((number, label["task_id"]))
@@ -268,10 +270,11 @@ def tasks_with(
     )
 
 
-def _known_events(con: duckdb.DuckDBPyConnection) -> set[tuple[Any, ...]]:
-    """Content and time of every label that ever came."""
+def _known_events(con: duckdb.DuckDBPyConnection, task_ids: list[str]) -> set[tuple[Any, ...]]:
+    """Content and time of every label that ever came on these tasks."""
     columns = ("task_id", "rater", "withdrawn", *_CONTENT, '"at"')
-    return set(con.execute(f"SELECT {', '.join(columns)} FROM annotation_events").fetchall())
+    query = f"SELECT {', '.join(columns)} FROM annotation_events WHERE list_contains($1, task_id)"
+    return set(con.execute(query, [task_ids]).fetchall())
 
 
 def _copy_status_to_candidates(con: duckdb.DuckDBPyConnection) -> None:

@@ -18,9 +18,8 @@ from evalcov_pipeline.formats.lines import Reject
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.annotation import record_labels
 from evalcov_pipeline.storage.ingest import Quarantine, file_id, input_files, latest, quarantine
-from evalcov_pipeline.storage.ingest_evals import derive_evals
-from evalcov_pipeline.storage.lake import traffic_span
-from evalcov_pipeline.storage.merging import MergeReport, merge_decided
+from evalcov_pipeline.storage.ingest_evals import merge_and_derive
+from evalcov_pipeline.storage.merging import MergeReport
 from evalcov_pipeline.storage.texts import redactor
 from evalcov_pipeline.storage.warehouse import Warehouse
 
@@ -130,7 +129,6 @@ def ingest_annotations(
                     "annotations", path, rejects.count, rejects.first, settings.quarantine
                 )
         contradicting = _contradictions(files)
-        span = traffic_span(settings.lake)
         warehouse = Warehouse(settings.warehouse, settings.lock_timeout_s)
         with warehouse.writer() as con:
             for file in files:
@@ -154,8 +152,7 @@ def ingest_annotations(
             rejected = sum(file.rejects.count for file in files)
             if rejected and not any(counts.values()) and not empty:
                 raise _nothing_taken(files, rejected, settings)
-            merged = merge_decided(con, settings, at)
-            derive_evals(con, settings, span[0] if span else None)
+            merged, *_ = merge_and_derive(con, settings, at)
         warehouse.publish(settings.published)
     return AnnotationsReport(
         files=len(files), **counts, empty=empty, rejected=rejected, merged=merged

@@ -26,6 +26,7 @@ from evalcov_pipeline.storage.ingest import (
 )
 from evalcov_pipeline.storage.lake import traffic_span
 from evalcov_pipeline.storage.ledger import record_cases
+from evalcov_pipeline.storage.merging import MergeReport, merge_decided
 from evalcov_pipeline.storage.texts import redactor
 from evalcov_pipeline.storage.warehouse import Columns, Warehouse
 
@@ -129,6 +130,18 @@ def ingest_evals(
         days=(),
         replaced=replaced,
     )
+
+
+def merge_and_derive(
+    con: duckdb.DuckDBPyConnection, settings: Settings, at: datetime
+) -> tuple[MergeReport, pl.DataFrame, int]:
+    """Take what people decided into the ledger, and derive the suite and the runs anew.
+
+    Returns:
+        What merging did, the rows of `eval_cases`, and the number of runs.
+    """
+    oldest, newest = traffic_span(settings.lake) or (None, None)
+    return merge_decided(con, newest, at), *derive_evals(con, settings, oldest)
 
 
 def derive_evals(

@@ -12,9 +12,7 @@ import orjson
 import polars as pl
 
 from evalcov_pipeline.core.annotation import Outcome
-from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.annotation import WAITING, outcomes_of
-from evalcov_pipeline.storage.lake import traffic_span
 from evalcov_pipeline.storage.ledger import record_cases
 from evalcov_pipeline.storage.warehouse import frame
 
@@ -31,6 +29,7 @@ class MergeReport:
         retired: cases whose task is no longer kept.
         waiting: tasks that still wait for people.
         waiting_of_plans: of them, those that a refresh asks about: it is open while there are any.
+        refused: decisions that the rules for regression cases keep out of the suite.
     """
 
     added: int
@@ -38,9 +37,19 @@ class MergeReport:
     retired: int
     waiting: int
     waiting_of_plans: int
+    refused: int = 0
+
+    @property
+    def refusal(self) -> str:
+        """What to say of the refused decisions; empty where there are none."""
+        if not self.refused:
+            return ""
+        return f"; {self.refused} decisions would have changed regression cases, which stay"
 
 
-def merge_decided(con: duckdb.DuckDBPyConnection, settings: Settings, at: datetime) -> MergeReport:
+def merge_decided(
+    con: duckdb.DuckDBPyConnection, newest_traffic: datetime | None, at: datetime
+) -> MergeReport:
     """Bring the ledger up to date with what people decided.
 
     A kept task becomes a case of origin `production`; it counts from its label, or from the end of
@@ -50,7 +59,7 @@ def merge_decided(con: duckdb.DuckDBPyConnection, settings: Settings, at: dateti
 
     Args:
         con: a writing connection; the derived tables are the caller's, see `derive_evals`.
-        settings: where the lake is.
+        newest_traffic: last turn of the lake, None without traffic.
         at: instant of the merge, naive UTC.
     """
     decided = frame(
@@ -62,17 +71,21 @@ def merge_decided(con: duckdb.DuckDBPyConnection, settings: Settings, at: dateti
         ORDER BY task_id
         """,
     ).to_dicts()
-    latest = _end_of_traffic(settings)
+    latest = newest_traffic and _end_of_week(newest_traffic)
     outcomes = outcomes_of(con, {task["task_id"]: task["raters_wanted"] for task in decided})
-    counts = {"added": 0, "changed": 0, "retired": 0}
-    cases = []
+    cases = [
+        _case(task, outcomes[task["task_id"]], latest)
+        if task["status"] == "kept"
+        else _retired(con, task["case_id"])
+        for task in decided
+    ]
+    recorded = record_cases(con, cases, at=at, actor=ACTOR) if cases else None
+    refused = {case_id for case_id, _ in recorded.refused} if recorded else set()
+    counts = {"added": 0, "changed": 0, "retired": 0, "refused": len(refused)}
     for task in decided:
-        kept = task["status"] == "kept"
-        outcome = outcomes[task["task_id"]]
-        cases.append(_case(task, outcome, latest) if kept else _retired(con, task["case_id"]))
-        first = task["case_id"] is None
-        counts["retired" if not kept else "added" if first else "changed"] += 1
-    record_cases(con, cases, at=at, actor=ACTOR)
+        if task["case_id"] not in refused:
+            kept, first = task["status"] == "kept", task["case_id"] is None
+            counts["retired" if not kept else "added" if first else "changed"] += 1
     merged = [(task["task_id"], case["case_id"]) for task, case in zip(decided, cases, strict=True)]
     names = pl.DataFrame(merged, schema=["task_id", "case_id"], orient="row")
     con.register("merged", names.cast(pl.String).to_arrow())
@@ -158,11 +171,8 @@ def _retired(con: duckdb.DuckDBPyConnection, case_id: str) -> dict[str, Any]:
     return {**orjson.loads(payload), "status": "retired"}
 
 
-def _end_of_traffic(settings: Settings) -> datetime | None:
-    """Exclusive end of the week of the newest production turn."""
-    span = traffic_span(settings.lake)
-    if span is None:
-        return None
-    day = span[1].date()
+def _end_of_week(instant: datetime) -> datetime:
+    """Exclusive end of the week (from Monday) of an instant."""
+    day = instant.date()
     monday = day - timedelta(days=day.weekday())
     return datetime.combine(monday + timedelta(days=7), time())
