@@ -1,0 +1,280 @@
+"""The space in which sessions are compared: unit vectors whose cosine is a weighted mean of blocks.
+
+Four blocks, each of norm one, so that none dominates by its width: what is asked (first, mean and
+last query), which tools are called in which order, the shape of the session (lengths, repetitions,
+failures) and its outcome. The cosine of two sessions is then the weighted mean of their cosines per
+block. Scales, vocabulary and weights are frozen with the taxonomy that is fitted in the space.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from evalcov_pipeline.core.shares import FloatArray
+
+Vectors = NDArray[np.float32]
+
+START, END = "^", "$"
+"""Stand for the start and the end of a session among its steps."""
+SHAPE = (
+    "n_turns", "conversation_chars", "n_tool_calls", "n_tools", "tool_repeats", "tool_failures",
+    "repetitions",
+)  # fmt: skip
+"""Figures of the shape block; repetitions are retries and rephrases together."""
+OUTCOMES = ("success", "abandoned", "error", "unknown")
+IMPORTANCE = {"queries": 1.0, "tools": 1.0, "shape": 1.0, "outcome": 1.0}
+"""Part of each block in telling sessions apart, before its own spread is taken into account."""
+MOST_NGRAMS = 300
+LONGEST_NGRAM = 3
+LONGEST_SEQUENCE = 1000
+"""Tool calls of a session that are looked at."""
+_PAIRS = 20_000
+_LEAST_SPREAD = 0.02
+
+
+@dataclass(frozen=True)
+class SessionSpace:
+    """Frozen scales of the blocks.
+
+    Attributes:
+        ngrams: (v,) tool n-grams, steps joined by a space.
+        rarity: (v,) inverse document frequency of each.
+        centre: (f,) median of log(1 + figure) of each figure of `SHAPE`.
+        scale: (f,) its robust standard deviation, > 0.
+        weights: (4,) of queries, tools, shape and outcome; sum to 1, outcome 0 if it is left out.
+        text_fingerprint: the model that made the query vectors.
+    """
+
+    ngrams: NDArray[np.str_]
+    rarity: FloatArray
+    centre: FloatArray
+    scale: FloatArray
+    weights: FloatArray
+    text_fingerprint: str
+
+    @property
+    def with_outcome(self) -> bool:
+        """Whether outcomes enter the comparison."""
+        return bool(self.weights[-1] > 0)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the vectors: the text model and everything frozen here."""
+        arrays, _ = self.to_arrays()
+        digest = hashlib.sha256(self.text_fingerprint.encode())
+        for name in sorted(arrays):
+            digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+        return f"session-space-1:{digest.hexdigest()[:24]}"
+
+    def to_arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+        """Arrays for an `.npz` without object types, and a JSON-able rest."""
+        arrays = {k: v for k, v in vars(self).items() if isinstance(v, np.ndarray)}
+        return arrays, {"text_fingerprint": self.text_fingerprint}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Any], meta: Mapping[str, Any]) -> SessionSpace:
+        """Inverse of `to_arrays`.
+
+        Raises:
+            ValueError: an array or a field is missing or unknown.
+        """
+        try:
+            return cls(**arrays, **meta)
+        except TypeError as error:
+            raise ValueError(f"not a session space: {error}") from None
+
+
+def fit_space(
+    features: pl.DataFrame,
+    queries: Vectors,
+    weights: FloatArray,
+    *,
+    with_outcome: bool,
+    text_fingerprint: str,
+    rng: np.random.Generator,
+    importance: Mapping[str, float] = IMPORTANCE,
+) -> SessionSpace:
+    """Fit the scales to production sessions.
+
+    A block's weight is its importance over the spread of its cosines between pairs of sessions:
+    blocks then differ between sessions as much as their importance says, whatever their width.
+
+    Args:
+        features: rows of `session_features`, n >= 2 sessions.
+        queries: (n, 3 d) from `pool_queries`.
+        weights: (n,) steady weights, not all zero.
+        with_outcome: whether outcomes are known on both sides often enough to compare.
+        text_fingerprint: the model that made the query vectors.
+        rng: source of the pairs.
+        importance: by block.
+
+    Returns:
+        The space.
+    """
+    figures = np.log1p(_figures(features))
+    low, centre, high = (_quantile(figures, weights, q) for q in (0.25, 0.5, 0.75))
+    spread = (high - low) / 1.349
+    deviation = figures.std(axis=0)
+    scale = np.where(spread > 0, spread, np.where(deviation > 0, deviation, 1.0))
+    ngrams, rarity = _vocabulary([tool_ngrams(tools) for tools in features["tools"]], weights)
+    space = SessionSpace(ngrams, rarity, centre, scale, np.full(4, 0.25), text_fingerprint)
+
+    left, right = rng.choice(len(features), (2, _PAIRS), p=weights / weights.sum())
+    spreads = [
+        float(np.einsum("ij,ij->i", block[left], block[right]).std())
+        for block in _blocks(space, features, queries)
+    ]
+    wanted = np.array(list(importance.values())) / np.maximum(spreads, _LEAST_SPREAD)
+    if not with_outcome:
+        wanted[-1] = 0.0
+    return SessionSpace(ngrams, rarity, centre, scale, wanted / wanted.sum(), text_fingerprint)
+
+
+def session_vectors(space: SessionSpace, features: pl.DataFrame, queries: Vectors) -> Vectors:
+    """Unit vectors of sessions or cases.
+
+    Args:
+        space: frozen scales.
+        features: (n) rows of `session_features` or `case_features`.
+        queries: (n, 3 d) from `pool_queries`.
+
+    Returns:
+        (n, D) float32, L2-normalised.
+    """
+    blocks = _blocks(space, features, queries)
+    parts = [np.sqrt(w) * block for w, block in zip(space.weights, blocks, strict=True)]
+    return _unit(np.concatenate(parts, axis=1))
+
+
+def pool_queries(text_hashes: pl.Series, known_hashes: Sequence[str], vectors: Vectors) -> Vectors:
+    """First, mean and last query of each session, side by side.
+
+    Args:
+        text_hashes: (n,) lists of text hashes in order; nulls within are skipped.
+        known_hashes: (t,) distinct hashes of the vectors.
+        vectors: (t, d) L2-normalised vectors.
+
+    Returns:
+        (n, 3 d) float32 of norm 1; zero for a session without any text.
+    """
+    n, width = len(text_hashes), vectors.shape[1]
+    places = pl.DataFrame(
+        {"text_hash": known_hashes, "place": np.arange(len(known_hashes))},
+        schema={"text_hash": pl.String, "place": pl.Int64},
+    )
+    turns = (
+        pl.DataFrame({"session": np.arange(n), "text_hash": text_hashes})
+        .explode("text_hash", empty_as_null=True)
+        .join(places, on="text_hash", how="inner", maintain_order="left")
+    )
+    session, place = turns["session"].to_numpy(), turns["place"].to_numpy()
+    pooled = np.zeros((3, n, width), np.float32)
+    if len(session):
+        starts = np.flatnonzero(np.diff(session, prepend=-1))
+        present = session[starts]
+        ends = np.append(starts[1:], len(session)) - 1
+        pooled[0, present] = vectors[place[starts]]
+        pooled[2, present] = vectors[place[ends]]
+        total = np.zeros((n, width))
+        for block in np.array_split(np.arange(len(session)), len(session) // 50_000 + 1):
+            np.add.at(total, session[block], vectors[place[block]])
+        pooled[1] = _unit(total)
+    return _unit(np.concatenate(list(pooled), axis=1))
+
+
+def tool_ngrams(tools: Sequence[str]) -> Counter[str]:
+    """n-grams of one to three tool calls with start and end, joined by a space.
+
+    Spaces inside of a tool's name are written as underscores.
+    """
+    names = [name.replace(" ", "_") for name in tools[:LONGEST_SEQUENCE]]
+    steps = [START, *names, END]
+    found = Counter(names)
+    for length in range(2, LONGEST_NGRAM + 1):
+        found.update(" ".join(steps[i : i + length]) for i in range(len(steps) - length + 1))
+    return found
+
+
+def borrowed_tools(
+    asked: Vectors, texts: Vectors, tools: Sequence[Sequence[str]]
+) -> list[list[str]]:
+    """Tools of the most similar production turn, for turns of cases that do not name theirs.
+
+    A case ends with a query that is yet to be answered, so what the answer calls is not written
+    down; it is what production calls when it is asked the same.
+
+    Args:
+        asked: (n, d) vectors of the queries.
+        texts: (t, d) vectors of production's distinct texts, t >= 1.
+        tools: (t,) what a typical turn with that text calls.
+
+    Returns:
+        (n,) lists of tool names.
+    """
+    found: list[list[str]] = []
+    for start in range(0, len(asked), 1024):
+        nearest = (asked[start : start + 1024] @ texts.T).argmax(axis=1)
+        found += [list(tools[i]) for i in nearest]
+    return found
+
+
+def _blocks(space: SessionSpace, features: pl.DataFrame, queries: Vectors) -> list[FloatArray]:
+    """Queries, tools, shape and outcome, each (n, width) of norm 1 (or 0 where there is none)."""
+    places = {name: place for place, name in enumerate(space.ngrams.tolist())}
+    tools = np.zeros((len(features), len(places) + 1))
+    for row, names in enumerate(features["tools"]):
+        for name, count in tool_ngrams(names).items():
+            place = places.get(name, -1)
+            tools[row, place] += np.log1p(count) * (space.rarity[place] if place >= 0 else 1.0)
+    # From nothing to everything each figure turns by a right angle: alike figures have cosine 1.
+    z = (np.log1p(_figures(features)) - space.centre) / space.scale
+    angle = np.pi / 2 / (1 + np.exp(-1.7 * np.clip(z, -20, 20)))
+    shape = np.concatenate([np.cos(angle), np.sin(angle)], axis=1) / np.sqrt(len(SHAPE))
+    outcome = features["outcome"].to_numpy()[:, None] == np.array(OUTCOMES)[None, :]
+    return [queries.astype(np.float64), _unit(tools), shape, outcome.astype(np.float64)]
+
+
+def _figures(features: pl.DataFrame) -> FloatArray:
+    """(n, f) figures of the shape block; what is not known counts as none."""
+    repetitions = pl.col("retries") + pl.col("rephrases").fill_null(0)
+    table = features.with_columns(repetitions=repetitions).select(SHAPE).fill_null(0)
+    return table.cast(pl.Float64).to_numpy()
+
+
+def _vocabulary(
+    counts: Sequence[Counter[str]], weights: FloatArray
+) -> tuple[NDArray[np.str_], FloatArray]:
+    """The n-grams that most sessions have, and their inverse document frequencies."""
+    share: Counter[str] = Counter()
+    for found, weight in zip(counts, weights / weights.sum(), strict=True):
+        for name in found:
+            share[name] += weight
+    kept = sorted(share.items(), key=lambda item: (-item[1], item[0]))[:MOST_NGRAMS]
+    rarity = np.array([1.0 + np.log(1.0 / max(s, 1e-9)) for _, s in kept])
+    return np.array([name for name, _ in kept], dtype=np.str_), rarity
+
+
+def _quantile(values: FloatArray, weights: FloatArray, q: float) -> FloatArray:
+    """(f,) weighted quantile of each column."""
+    order = np.argsort(values, axis=0, kind="stable")
+    mass = np.cumsum(weights[order], axis=0) / weights.sum()
+    place = (mass < q).sum(axis=0).clip(max=len(values) - 1)
+    columns = np.arange(values.shape[1])
+    found: FloatArray = values[order[place, columns], columns]
+    return found
+
+
+def _unit(rows: NDArray[np.floating]) -> Vectors:
+    norm = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: Vectors = np.divide(rows, norm, out=np.zeros_like(rows), where=norm > 0).astype(
+        np.float32
+    )
+    return unit
