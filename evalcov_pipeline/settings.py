@@ -13,7 +13,7 @@ from datetime import date
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -106,21 +106,37 @@ class EmbeddingSettings(Section):
     device: str | None = None
 
 
-class TaxonomySettings(Section):
-    """How traffic is clustered."""
+class ClusterSettings(Section):
+    """How units are clustered."""
 
     method: Literal["umap_hdbscan", "kmeans"] = "umap_hdbscan"
     min_clusters: int = Field(20, ge=2)
     max_clusters: int = Field(80, ge=2)
     max_texts: int = Field(20_000, ge=100)
-    """Most texts a fit looks at; a seeded draw by weight above that."""
+    """Most distinct units a fit looks at; a seeded draw by weight above that."""
     seed: int = 7
 
     @model_validator(mode="after")
-    def _ordered(self) -> TaxonomySettings:
+    def _ordered(self) -> Self:
         if self.min_clusters > self.max_clusters:
-            raise ValueError("taxonomy.min_clusters must not exceed taxonomy.max_clusters")
+            raise ValueError("min_clusters must not exceed max_clusters")
         return self
+
+
+class TaxonomySettings(ClusterSettings):
+    """How queries are clustered."""
+
+
+class SessionSettings(ClusterSettings):
+    """How whole sessions are clustered and compared."""
+
+    method: Literal["umap_hdbscan", "kmeans"] = "kmeans"
+    min_clusters: int = Field(10, ge=2)
+    max_clusters: int = Field(40, ge=2)
+    max_texts: int = Field(10_000, ge=100)
+    """Most distinct sessions a fit looks at; a seeded draw by weight above that."""
+    outcomes_known: Share = Field(0.5, ge=0, le=1)
+    """Share of sessions, and of multi-turn cases, that must know their outcome to compare it."""
 
 
 class CoverageSettings(Section):
@@ -307,6 +323,7 @@ class Settings(BaseSettings):
     sampling: SamplingSettings = SamplingSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
     taxonomy: TaxonomySettings = TaxonomySettings()
+    sessions: SessionSettings = SessionSettings()
     coverage: CoverageSettings = CoverageSettings()
     evals: EvalSettings = EvalSettings()
     refresh: RefreshSettings = RefreshSettings()

@@ -46,6 +46,8 @@ class WeekInputs:
         run_id: the scored eval run, None if there is none.
         judge: its judge.
         refit_shift_from: `jsd_adjusted` of the same week under the previous taxonomy, at a refit.
+
+    A whole session may be the unit too: one row per session, text_hash the hash of its content.
     """
 
     as_of: datetime
@@ -62,13 +64,14 @@ class WeekInputs:
 
 @dataclass(frozen=True)
 class WeekRules:
-    """Thresholds of a score; see `CoverageSettings`."""
+    """Thresholds of a score, see `CoverageSettings`, and what is scored."""
 
     threshold: float
     liability_share: float
     stale_days: int
     resamples: int
     seed: int
+    units: str = "texts"
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,9 @@ def score_week(inputs: WeekInputs, rules: WeekRules) -> WeekScore:
     )
     n_texts = inputs.sample["text_hash"].n_unique()
     if n_texts < MIN_TEXTS and verdict.band is not None:
-        said = f"Undecidable: {n_texts} distinct texts of production are too few to judge by."
+        said = (
+            f"Undecidable: {n_texts} distinct {rules.units} of production are too few to judge by."
+        )
         verdict = Verdict("undecidable", bool(len(liable)), None, said)
     diagnosis, reason = _diagnosis(inputs, divergence, eval_score)
     score = {

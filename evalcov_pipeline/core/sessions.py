@@ -49,6 +49,7 @@ NAMELESS = "?"
 """Stands for a tool call without a name."""
 TOPIC_QUANTILE = 0.95
 """A turn closer to the one before than this share of same-topic pairs says the same thing again."""
+_BAD_LABELS = ("thumbs_down", "negative", "dislike", "bad", "incorrect", "down", "fail")
 _FEWEST_PAIRS = 50
 _PLAIN_LEVEL = 0.8
 
@@ -167,16 +168,29 @@ def _with_repetition(steps: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def session_hashes(features: pl.DataFrame) -> pl.Series:
-    """Name of each session's content: its queries and tool calls in order.
+def rejected(feedback: pl.Expr) -> pl.Expr:
+    """Whether any feedback on a turn says that somebody was not content.
 
     Args:
-        features: text_hashes and tools.
+        feedback: lists of {name, value, label, annotator_kind}; a label decides, else a value of 0
+            or less.
+    """
+    label = pl.element().struct.field("label").str.to_lowercase()
+    value = pl.element().struct.field("value")
+    bad = pl.when(label.is_not_null()).then(label.is_in(_BAD_LABELS)).otherwise(value <= 0)
+    return feedback.list.eval(bad.fill_null(False)).list.any()
+
+
+def session_hashes(features: pl.DataFrame) -> pl.Series:
+    """Name of each session's content: queries and tool calls in order, failed tools, outcome.
+
+    Args:
+        features: text_hashes, tools, tool_failures and outcome.
 
     Returns:
         (n,) 32 hexadecimal digits; a case that repeats a session has its name.
     """
-    rows = features.select("text_hashes", "tools").iter_rows()
+    rows = features.select("text_hashes", "tools", "tool_failures", "outcome").iter_rows()
     names = [hashlib.sha256(repr(row).encode()).hexdigest()[:32] for row in rows]
     return pl.Series("session_hash", names, dtype=pl.String)
 

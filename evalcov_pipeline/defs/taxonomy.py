@@ -59,7 +59,7 @@ def taxonomy(
                 warehouse.warehouse, settings, vector_cache(settings), as_of(week), now(),
                 context.log.info,
             )  # fmt: skip
-            facts |= _facts(fit)
+            facts |= fit_facts(fit)
         context.add_asset_metadata(facts, asset_key="taxonomies", partition_key=week)
     with warehouse.reader() as con:
         rows = {table: size(con, table) for table in TABLES}
@@ -75,7 +75,8 @@ def taxonomy(
         yield dg.MaterializeResult(asset_key=table, metadata=row_count(count))
 
 
-def _facts(fit: Fit) -> dict[str, object]:
+def fit_facts(fit: Fit) -> dict[str, object]:
+    """What the UI shows of a fit."""
     facts: dict[str, object] = {"taxonomy": fit.taxonomy_id}
     if fit.discovery:
         facts |= {

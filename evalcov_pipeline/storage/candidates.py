@@ -15,13 +15,13 @@ import duckdb
 import orjson
 import polars as pl
 
+from evalcov_pipeline.core.sessions import rejected
 from evalcov_pipeline.core.turns import with_session_keys
 from evalcov_pipeline.storage.lake import scan_turns
 from evalcov_pipeline.storage.warehouse import frame
 
 MOST_TURNS_BEFORE = 20
 """Turns of a session that are shown before a query, the last ones."""
-_BAD_LABELS = ("thumbs_down", "negative", "dislike", "bad", "incorrect", "down", "fail")
 _TURN = ["source", "trace_id", "started_at"]
 
 
@@ -139,13 +139,10 @@ def _circumstances(lake: Path, turns: pl.DataFrame) -> pl.DataFrame:
     content with it.
     """
     columns = ["user_id", "segment", "error_type", "outcome", "feedback"]
-    label = pl.element().struct.field("label").str.to_lowercase()
-    value = pl.element().struct.field("value")
-    bad = pl.when(label.is_not_null()).then(label.is_in(_BAD_LABELS)).otherwise(value <= 0)
     failed = (
         pl.col("error_type").is_not_null()
         | pl.col("outcome").is_in(["error", "abandoned"]).fill_null(False)
-        | pl.col("feedback").list.eval(bad.fill_null(False)).list.any()
+        | rejected(pl.col("feedback"))
     )
     return (
         _turns_of_sessions(lake, turns, columns)

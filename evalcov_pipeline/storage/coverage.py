@@ -19,6 +19,7 @@ from evalcov_pipeline.storage import taxonomies
 from evalcov_pipeline.storage.evals import first_tries, scored_run, suite
 from evalcov_pipeline.storage.merging import record_after
 from evalcov_pipeline.storage.sampling import has_traffic
+from evalcov_pipeline.storage.taxonomies import Family
 from evalcov_pipeline.storage.vectors import VectorCache
 from evalcov_pipeline.storage.warehouse import Warehouse, frame, one_row, replace_slice
 
@@ -111,10 +112,12 @@ def assigned_sample(
     )
 
 
-def _week_inputs(
+def week_inputs(
     con: duckdb.DuckDBPyConnection,
+    family: Family,
     as_of: datetime,
     taxonomy_id: str,
+    sample: pl.DataFrame,
     cases: pl.DataFrame,
     *,
     window_days: int,
@@ -124,28 +127,24 @@ def _week_inputs(
 
     Args:
         con: a reading connection.
+        family: tables of the kind of unit that is scored.
         as_of: exclusive end of the week.
-        taxonomy_id: taxonomy; the week's texts are assigned under it.
-        cases: the suite as of the week, see `evals.suite`.
+        taxonomy_id: taxonomy.
+        sample: sampled units with their clusters, see `WeekInputs.sample`.
+        cases: active cases with their clusters, see `WeekInputs.cases`.
         window_days: length of the traffic window.
         refit_shift_from: `jsd_adjusted` under the previous taxonomy, at a refit.
     """
-    assigned = frame(
-        con,
-        "SELECT text_hash, cluster_id FROM cluster_assignments WHERE taxonomy_id = ?",
-        [taxonomy_id],
-    )
-    placed = cases.join(assigned, on="text_hash", how="left", maintain_order="left")
     run = scored_run(con, as_of)
     history = frame(
         con,
-        """
+        f"""
         SELECT h.taxonomy_id, h.as_of, h.jsd_adjusted, h.jsd_ci_low, h.jsd_ci_high,
                h.eval_run_id AS eval_run, h.eval_score, coalesce(r.n_cases, 0) AS n_results,
                h.judge_id AS judge,
                h.jsd_adjusted - p.jsd_adjusted AS refit_shift
-        FROM coverage_scores h
-        LEFT JOIN coverage_scores p ON p.as_of = h.as_of AND NOT p.headline
+        FROM {family.scores} h
+        LEFT JOIN {family.scores} p ON p.as_of = h.as_of AND NOT p.headline
         LEFT JOIN eval_runs r ON r.run_id = h.eval_run_id
         WHERE h.headline AND h.jsd_adjusted IS NOT NULL AND h.as_of < $1 AND h.as_of >= $2
         ORDER BY h.as_of
@@ -154,29 +153,23 @@ def _week_inputs(
     )
     return WeekInputs(
         as_of=as_of,
-        sample=assigned_sample(con, as_of, taxonomy_id),
-        cases=placed.select(
-            "case_id",
-            pl.col("cluster_id").fill_null(-1),
-            "designed",
-            "effective_at",
-            unassigned=pl.col("cluster_id").is_null() & pl.col("text_hash").is_not_null(),
-        ),
+        sample=sample,
+        cases=cases,
         results=first_tries(con, run["run_id"])
         if run
         else pl.DataFrame(schema={"case_id": pl.String, "passed": pl.Boolean}),
         clusters=frame(
             con,
-            "SELECT cluster_id, cluster_key, label FROM clusters WHERE taxonomy_id = ?"
+            f"SELECT cluster_id, cluster_key, label FROM {family.clusters} WHERE taxonomy_id = ?"
             " ORDER BY cluster_id",
             [taxonomy_id],
         ),
         earlier=frame(
             con,
-            """
-            SELECT cluster_key, production_share_high FROM cluster_coverage
-            JOIN coverage_scores USING (as_of, taxonomy_id)
-            WHERE headline AND as_of = (SELECT max(as_of) FROM coverage_scores WHERE as_of <= ?)
+            f"""
+            SELECT cluster_key, production_share_high FROM {family.coverage}
+            JOIN {family.scores} USING (as_of, taxonomy_id)
+            WHERE headline AND as_of = (SELECT max(as_of) FROM {family.scores} WHERE as_of <= ?)
             """,
             [as_of - timedelta(days=window_days)],
         ),
@@ -184,6 +177,24 @@ def _week_inputs(
         run_id=run["run_id"] if run else None,
         judge=run["judge_id"] if run else None,
         refit_shift_from=refit_shift_from,
+    )
+
+
+def _assigned_cases(
+    con: duckdb.DuckDBPyConnection, taxonomy_id: str, cases: pl.DataFrame
+) -> pl.DataFrame:
+    """Cases of a suite with their clusters, as `WeekInputs.cases` wants them."""
+    assigned = frame(
+        con,
+        "SELECT text_hash, cluster_id FROM cluster_assignments WHERE taxonomy_id = ?",
+        [taxonomy_id],
+    )
+    return cases.join(assigned, on="text_hash", how="left", maintain_order="left").select(
+        "case_id",
+        pl.col("cluster_id").fill_null(-1),
+        "designed",
+        "effective_at",
+        unassigned=pl.col("cluster_id").is_null() & pl.col("text_hash").is_not_null(),
     )
 
 
@@ -231,15 +242,17 @@ def _score(
     scores: list[dict[str, Any]] = []
     clusters: list[pl.DataFrame] = []
     for name in reversed(used.ids):
-        inputs = _week_inputs(
+        inputs = week_inputs(
             con,
+            taxonomies.QUERIES,
             as_of,
             name,
-            cases,
+            assigned_sample(con, as_of, name),
+            _assigned_cases(con, name, cases),
             window_days=settings.sampling.window_days,
             refit_shift_from=scores[0]["jsd_adjusted"] if scores else None,
         )
-        week = score_week(inputs, _rules(settings))
+        week = score_week(inputs, week_rules(settings))
         stamp = {
             "taxonomy_id": name,
             "headline": name == used.headline,
@@ -341,7 +354,8 @@ def _truncated_share(
     return float(texts["weight"].to_numpy() @ flags) if len(texts) else None
 
 
-def _rules(settings: Settings) -> WeekRules:
+def week_rules(settings: Settings, units: str = "texts") -> WeekRules:
+    """Thresholds of the settings, for a score of these units."""
     rules = settings.coverage
     return WeekRules(
         threshold=rules.threshold,
@@ -349,4 +363,5 @@ def _rules(settings: Settings) -> WeekRules:
         stale_days=rules.stale_days,
         resamples=rules.resamples,
         seed=rules.seed,
+        units=units,
     )

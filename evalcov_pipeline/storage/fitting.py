@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-import duckdb
 import numpy as np
 import orjson
 import polars as pl
+from numpy.typing import NDArray
 
 from evalcov_pipeline.core.discovery import Discovery, discover
 from evalcov_pipeline.core.lineage import Lineage, match, mint_keys
-from evalcov_pipeline.core.naming import name_clusters
-from evalcov_pipeline.core.taxonomy import assign, freeze
-from evalcov_pipeline.settings import Settings
+from evalcov_pipeline.core.naming import ClusterName, name_clusters
+from evalcov_pipeline.core.session_space import SessionSpace
+from evalcov_pipeline.core.shares import FloatArray
+from evalcov_pipeline.core.taxonomy import Taxonomy, assign, freeze
+from evalcov_pipeline.settings import ClusterSettings, Settings
 from evalcov_pipeline.storage import taxonomies
+from evalcov_pipeline.storage.taxonomies import QUERIES, Family
 from evalcov_pipeline.storage.vectors import VectorCache
 from evalcov_pipeline.storage.warehouse import Columns, Warehouse, frame, replace_slice
 
@@ -46,29 +50,46 @@ class Fit:
     lineage: Lineage | None
 
 
-def training_texts(
-    con: duckdb.DuckDBPyConnection, as_of: datetime, most: int, seed: int
-) -> pl.DataFrame:
-    """Distinct texts of a week's sample with their steady weight.
+@dataclass(frozen=True)
+class Units:
+    """Distinct units to cluster: texts or sessions.
 
-    Of more than `most` texts, a seeded draw with chances proportional to weight is taken, in which
-    all weigh the same.
-
-    Returns:
-        text_hash, text, weight; ordered by text_hash.
+    Attributes:
+        hashes: (n,) their names, ascending.
+        weights: (n,) steady weights.
+        vectors: (n, d) L2-normalised.
+        space: fingerprint of the vectors.
+        model: fingerprint of the embedding model.
+        name: names the clusters (0..k-1) of the units.
+        under: the units' clusters under an earlier taxonomy.
+        columns: what else the taxonomy's row says.
+        session_space: the space that session vectors lie in.
     """
-    texts = frame(
-        con,
-        "SELECT text_hash, any_value(text) AS text, sum(steady_weight) AS weight"
-        " FROM trace_sample JOIN texts USING (text_hash) WHERE as_of = ?"
-        " GROUP BY text_hash ORDER BY text_hash",
-        [as_of],
-    )
-    if len(texts) <= most:
-        return texts
-    chance = texts["weight"].to_numpy() / texts["weight"].sum()
-    drawn = np.random.default_rng(seed).choice(len(texts), most, replace=False, p=chance)
-    return texts[np.sort(drawn)].with_columns(weight=pl.lit(texts["weight"].sum() / most))
+
+    hashes: Sequence[str]
+    weights: FloatArray
+    vectors: NDArray[np.float32]
+    space: str
+    model: str
+    name: Callable[[NDArray[np.int32], int], Sequence[ClusterName]]
+    under: Callable[[str, Taxonomy], NDArray[np.int32]]
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    session_space: SessionSpace | None = None
+
+
+def thinned(units: pl.DataFrame, most: int, seed: int) -> pl.DataFrame:
+    """At most `most` rows, drawn with chances proportional to `weight`; they then weigh the same.
+
+    Args:
+        units: with `weight`, in a fixed order, which is kept.
+        most: rows wanted.
+        seed: of the draw.
+    """
+    if len(units) <= most:
+        return units
+    chance = units["weight"].to_numpy() / units["weight"].sum()
+    drawn = np.random.default_rng(seed).choice(len(units), most, replace=False, p=chance)
+    return units[np.sort(drawn)].with_columns(weight=pl.lit(units["weight"].sum() / most))
 
 
 def fit_taxonomy(
@@ -79,11 +100,7 @@ def fit_taxonomy(
     clock: datetime,
     progress: Callable[[str], None],
 ) -> Fit:
-    """Cluster the window that ends at `as_of`, freeze, name, match to the predecessor and record.
-
-    A fit of the same texts with the same settings is found and kept, so running twice is running
-    once; it becomes the newest of its window again. The files are written before the rows that name
-    them, and the warehouse is free while the clusters are searched for.
+    """Cluster the texts of the window that ends at `as_of`, see `fit_units`.
 
     Args:
         warehouse: where samples are read and taxonomies recorded.
@@ -95,36 +112,90 @@ def fit_taxonomy(
     """
     rules = settings.taxonomy
     with warehouse.reader() as con:
-        texts = training_texts(con, as_of, rules.max_texts, rules.seed)
-        previous = taxonomies.predecessor(con, as_of)
-        known = set(con.execute("SELECT taxonomy_id FROM taxonomies").fetchall())
+        texts = frame(
+            con,
+            "SELECT text_hash, any_value(text) AS text, sum(steady_weight) AS weight"
+            " FROM trace_sample JOIN texts USING (text_hash) WHERE as_of = ?"
+            " GROUP BY text_hash ORDER BY text_hash",
+            [as_of],
+        )
+    texts = thinned(texts, rules.max_texts, rules.seed)
+    hashes, weights = texts["text_hash"].to_list(), texts["weight"].to_numpy()
+    vectors = cache.get(hashes)
+
+    def under(_: str, before: Taxonomy) -> NDArray[np.int32]:
+        return assign(before, vectors, hashes, embedding_fingerprint=cache.fingerprint).cluster_id
+
+    units = Units(
+        hashes=hashes,
+        weights=weights,
+        vectors=vectors,
+        space=cache.fingerprint,
+        model=cache.fingerprint,
+        name=lambda ids, k: name_clusters(texts["text"].to_list(), ids, weights, vectors, k),
+        under=under,
+    )
+    return fit_units(warehouse, settings, QUERIES, units, rules, as_of, clock, progress)
+
+
+def fit_units(
+    warehouse: Warehouse,
+    settings: Settings,
+    family: Family,
+    units: Units,
+    rules: ClusterSettings,
+    as_of: datetime,
+    clock: datetime,
+    progress: Callable[[str], None],
+) -> Fit:
+    """Cluster units, freeze, name, match to the predecessor and record.
+
+    A fit of the same units with the same settings is found and kept, so running twice is running
+    once; it becomes the newest of its window again. The files are written before the rows that name
+    them, and the warehouse is free while the clusters are searched for.
+
+    Args:
+        warehouse: where taxonomies are recorded.
+        settings: the folder of taxonomies.
+        family: tables of the taxonomy.
+        units: what is clustered.
+        rules: how.
+        as_of: end of the training window; the taxonomy's `fitted_at`.
+        clock: wall clock, UTC.
+        progress: told what is being done.
+    """
+    with warehouse.reader() as con:
+        previous = taxonomies.predecessor(con, as_of, family)
+        known = set(con.execute(f"SELECT taxonomy_id FROM {family.taxonomies}").fetchall())
         previous_keys = con.execute(
-            "SELECT cluster_key FROM clusters WHERE taxonomy_id = ? ORDER BY cluster_id", [previous]
+            f"SELECT cluster_key FROM {family.clusters} WHERE taxonomy_id = ? ORDER BY cluster_id",
+            [previous],
+        ).fetchall()
+        previous_model = con.execute(
+            f"SELECT embedding_fingerprint FROM {family.taxonomies} WHERE taxonomy_id = ?",
+            [previous],
         ).fetchall()
     name = taxonomies.taxonomy_id(
         as_of,
-        texts=texts["text_hash"].to_list(),
-        weights=texts["weight"].round(12).to_list(),
+        texts=units.hashes,
+        weights=units.weights.round(12).tolist(),
         rules=rules.model_dump(),
-        fingerprint=cache.fingerprint,
+        fingerprint=units.space,
         previous=previous,
     )
     if (name,) in known and taxonomies.is_intact(settings.taxonomies, name):
         with warehouse.writer() as con:
             con.execute(
-                "UPDATE taxonomies SET created_at = ? WHERE taxonomy_id = ?",
-                [taxonomies.creation(con, clock), name],
+                f"UPDATE {family.taxonomies} SET created_at = ? WHERE taxonomy_id = ?",
+                [taxonomies.creation(con, clock, family), name],
             )
-        progress(f"taxonomy {name} was fitted from the same texts before: kept")
+        progress(f"taxonomy {name} was fitted from the same traffic before: kept")
         return Fit(name, None, None)
 
     _keep_compiled_code()
-    hashes = texts["text_hash"].to_list()
-    weights = texts["weight"].to_numpy()
-    vectors = cache.get(hashes)
     discovery = discover(
-        vectors,
-        weights,
+        units.vectors,
+        units.weights,
         method=rules.method,
         min_clusters=rules.min_clusters,
         max_clusters=rules.max_clusters,
@@ -133,33 +204,35 @@ def fit_taxonomy(
     )
     taxonomy = freeze(
         discovery.labels,
-        vectors,
-        hashes,
+        units.vectors,
+        units.hashes,
         discovery.coordinates,
-        embedding_fingerprint=cache.fingerprint,
+        embedding_fingerprint=units.space,
         seed=rules.seed,
     )
-    ids = assign(taxonomy, vectors, hashes, embedding_fingerprint=cache.fingerprint).cluster_id
-    names = name_clusters(texts["text"].to_list(), ids, weights, vectors, taxonomy.n_clusters)
+    ids = assign(
+        taxonomy, units.vectors, units.hashes, embedding_fingerprint=units.space
+    ).cluster_id
+    names = units.name(ids, taxonomy.n_clusters)
     minted, lineage = mint_keys(taxonomy), None
-    before = taxonomies.load(settings.taxonomies, previous) if previous else None
-    if before and before.embedding_fingerprint == cache.fingerprint:
-        earlier = assign(before, vectors, hashes, embedding_fingerprint=cache.fingerprint)
-        lineage = match(earlier.cluster_id, ids, weights, [k for (k,) in previous_keys], minted)
+    if previous and previous_model == [(units.model,)]:
+        earlier = units.under(previous, taxonomies.load(settings.taxonomies, previous))
+        lineage = match(earlier, ids, units.weights, [k for (k,) in previous_keys], minted)
 
     row = pl.DataFrame(
         {
             "taxonomy_id": name,
             "fitted_at": as_of,
             "method": discovery.method,
-            "parameters": orjson.dumps(_parameters(settings, discovery)).decode(),
-            "n_texts": len(texts),
+            "parameters": orjson.dumps(_parameters(rules, discovery)).decode(),
+            "n_texts": len(units.hashes),
             "n_clusters": taxonomy.n_clusters,
             "unclustered_share": discovery.unclustered_share,
-            "novel_share": float(weights[ids < 0].sum() / weights.sum()),
+            "novel_share": float(units.weights[ids < 0].sum() / units.weights.sum()),
             "stability": discovery.stability,
-            "embedding_fingerprint": cache.fingerprint,
+            "embedding_fingerprint": units.model,
             "previous_taxonomy_id": previous,
+            **units.columns,
         }
     )
     clusters = pl.DataFrame(
@@ -178,12 +251,12 @@ def fit_taxonomy(
     links = pl.DataFrame(
         [vars(link) for link in lineage.rows] if lineage else [], schema=_LINEAGE_SCHEMA
     ).with_columns(from_taxonomy=pl.lit(previous, pl.String), to_taxonomy=pl.lit(name, pl.String))
-    taxonomies.save(settings.taxonomies, name, taxonomy)
+    taxonomies.save(settings.taxonomies, name, taxonomy, units.session_space)
     with warehouse.writer() as con:
-        row = row.with_columns(created_at=pl.lit(taxonomies.creation(con, clock)))
-        replace_slice(con, "taxonomies", row, taxonomy_id=name)
-        replace_slice(con, "clusters", clusters, taxonomy_id=name)
-        replace_slice(con, "taxonomy_lineage", links, to_taxonomy=name)
+        row = row.with_columns(created_at=pl.lit(taxonomies.creation(con, clock, family)))
+        replace_slice(con, family.taxonomies, row, taxonomy_id=name)
+        replace_slice(con, family.clusters, clusters, taxonomy_id=name)
+        replace_slice(con, family.lineage, links, to_taxonomy=name)
     return Fit(name, discovery, lineage)
 
 
@@ -193,9 +266,9 @@ def _keep_compiled_code() -> None:
         os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(sys.prefix) / "numba_cache"))
 
 
-def _parameters(settings: Settings, discovery: Discovery) -> dict[str, object]:
+def _parameters(rules: ClusterSettings, discovery: Discovery) -> dict[str, object]:
     return {
-        **settings.taxonomy.model_dump(),
+        **rules.model_dump(),
         "chosen": {
             "selection": discovery.chosen.selection,
             "parameter": discovery.chosen.parameter,

@@ -1,8 +1,13 @@
-"""Frozen taxonomies: arrays and JSON in a folder each, and a row each in the warehouse."""
+"""Frozen taxonomies: arrays and JSON in a folder each, and a row each in the warehouse.
+
+Queries and whole sessions have taxonomies of their own, in tables of the same shape.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -14,10 +19,31 @@ import duckdb
 import numpy as np
 import orjson
 
+from evalcov_pipeline.core.session_space import SessionSpace
 from evalcov_pipeline.core.taxonomy import Taxonomy
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.storage.files import move, unfinished
 from evalcov_pipeline.storage.warehouse import one_row
+
+
+@dataclass(frozen=True)
+class Family:
+    """Tables of one kind of unit: its taxonomies, and the scores under them."""
+
+    taxonomies: str
+    clusters: str
+    lineage: str
+    scores: str
+    coverage: str
+
+
+QUERIES = Family(
+    "taxonomies", "clusters", "taxonomy_lineage", "coverage_scores", "cluster_coverage"
+)
+SESSIONS = Family(
+    "session_taxonomies", "session_clusters", "session_taxonomy_lineage", "session_scores",
+    "session_coverage",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,14 +65,16 @@ class Applicable:
         return [self.headline] + ([self.previous] if self.previous else [])
 
 
-def applicable(con: duckdb.DuckDBPyConnection, as_of: datetime) -> Applicable | None:
+def applicable(
+    con: duckdb.DuckDBPyConnection, as_of: datetime, family: Family = QUERIES
+) -> Applicable | None:
     """Which taxonomies score a week, or None before the first fit."""
     row = one_row(
         con,
-        "SELECT taxonomy_id, fitted_at, (SELECT p.taxonomy_id FROM taxonomies p"
+        f"SELECT taxonomy_id, fitted_at, (SELECT p.taxonomy_id FROM {family.taxonomies} p"
         " WHERE p.taxonomy_id = t.previous_taxonomy_id"
         " AND p.embedding_fingerprint = t.embedding_fingerprint) AS previous"
-        " FROM taxonomies t ORDER BY (fitted_at <= $1) DESC,"
+        f" FROM {family.taxonomies} t ORDER BY (fitted_at <= $1) DESC,"
         " CASE WHEN fitted_at <= $1 THEN fitted_at END DESC, fitted_at, created_at DESC LIMIT 1",
         [as_of],
     )
@@ -64,20 +92,22 @@ def age(con: duckdb.DuckDBPyConnection, as_of: datetime) -> timedelta | None:
     return as_of - fitted_at if fitted_at else None
 
 
-def predecessor(con: duckdb.DuckDBPyConnection, fitted_at: datetime) -> str | None:
+def predecessor(
+    con: duckdb.DuckDBPyConnection, fitted_at: datetime, family: Family = QUERIES
+) -> str | None:
     """The newest taxonomy fitted before an instant."""
     row = one_row(
         con,
-        "SELECT taxonomy_id FROM taxonomies WHERE fitted_at < ?"
+        f"SELECT taxonomy_id FROM {family.taxonomies} WHERE fitted_at < ?"
         " ORDER BY fitted_at DESC, created_at DESC LIMIT 1",
         [fitted_at],
     )
     return row["taxonomy_id"] if row else None
 
 
-def creation(con: duckdb.DuckDBPyConnection, clock: datetime) -> datetime:
+def creation(con: duckdb.DuckDBPyConnection, clock: datetime, family: Family = QUERIES) -> datetime:
     """`created_at` of the taxonomy that becomes the newest now, also after a clock was set back."""
-    newest = con.execute("SELECT max(created_at) FROM taxonomies").fetchall()[0][0]
+    newest = con.execute(f"SELECT max(created_at) FROM {family.taxonomies}").fetchall()[0][0]
     return clock if newest is None else max(clock, newest + timedelta(microseconds=1))
 
 
@@ -87,8 +117,11 @@ def taxonomy_id(fitted_at: datetime, **inputs: Any) -> str:
     return f"{fitted_at:%Y%m%d}-{hashlib.sha256(content).hexdigest()[:10]}"
 
 
-def save(folder: Path, name: str, taxonomy: Taxonomy) -> None:
-    """Write a taxonomy unless it is there; its folder appears whole or not at all."""
+def save(folder: Path, name: str, taxonomy: Taxonomy, space: SessionSpace | None = None) -> None:
+    """Write a taxonomy, and the space of its sessions, unless it is there.
+
+    Its folder appears whole or not at all.
+    """
     arrays, meta = taxonomy.to_arrays()
     with unfinished(folder) as scratch:
         if is_intact(folder, name):
@@ -97,16 +130,23 @@ def save(folder: Path, name: str, taxonomy: Taxonomy) -> None:
         new.mkdir()
         np.savez(new / "arrays.npz", allow_pickle=False, **arrays)
         (new / "taxonomy.json").write_bytes(orjson.dumps(meta, option=orjson.OPT_INDENT_2))
+        if space:
+            arrays, meta_of_space = space.to_arrays()
+            np.savez(new / "space.npz", allow_pickle=False, **arrays)
+            (new / "space.json").write_bytes(orjson.dumps(meta_of_space))
         if (folder / name).exists():
             (folder / name).rename(scratch / "damaged")
         move(new, folder / name)
     load.cache_clear()
+    load_space.cache_clear()
 
 
 def is_intact(folder: Path, name: str) -> bool:
     """Whether a taxonomy can be read now."""
     try:
         load.__wrapped__(folder, name)
+        if (folder / name / "space.json").exists() or (folder / name / "space.npz").exists():
+            load_space.__wrapped__(folder, name)
     except BadInput:
         return False
     return True
@@ -119,13 +159,30 @@ def load(folder: Path, name: str) -> Taxonomy:
     Raises:
         BadInput: its files are missing or damaged.
     """
+    with _naming_damage(folder, name):
+        return Taxonomy.from_arrays(*_read(folder / name, "arrays.npz", "taxonomy.json"))
+
+
+@lru_cache(maxsize=4)
+def load_space(folder: Path, name: str) -> SessionSpace:
+    """Read the space of a session taxonomy.
+
+    Raises:
+        BadInput: its files are missing or damaged.
+    """
+    with _naming_damage(folder, name):
+        return SessionSpace.from_arrays(*_read(folder / name, "space.npz", "space.json"))
+
+
+def _read(folder: Path, arrays: str, meta: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    with (folder / arrays).open("rb") as file, np.load(file, allow_pickle=False) as found:
+        return dict(found), orjson.loads((folder / meta).read_bytes())
+
+
+@contextmanager
+def _naming_damage(folder: Path, name: str) -> Iterator[None]:
     try:
-        meta = orjson.loads((folder / name / "taxonomy.json").read_bytes())
-        with (
-            (folder / name / "arrays.npz").open("rb") as file,
-            np.load(file, allow_pickle=False) as arrays,
-        ):
-            return Taxonomy.from_arrays(dict(arrays), meta)
+        yield
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         window_ends_with = datetime.strptime(name[:8], "%Y%m%d") - timedelta(days=1)
         raise BadInput(

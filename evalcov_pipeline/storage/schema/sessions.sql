@@ -3,7 +3,7 @@ CREATE TABLE IF NOT EXISTS session_features (
   as_of TIMESTAMP NOT NULL, -- exclusive end of the scored week, UTC
   source VARCHAR NOT NULL, -- system that the session was recorded by
   session_id VARCHAR NOT NULL, -- session within its source
-  session_hash VARCHAR NOT NULL, -- hash of its queries and tool calls in order: sessions of equal content share it
+  session_hash VARCHAR NOT NULL, -- hash of its queries and tool calls in order, failed tools and outcome: sessions of equal content share it
   stratum VARCHAR NOT NULL, -- stratum that the session was drawn from
   traffic_weight DOUBLE NOT NULL, -- share of the sessions that happened
   steady_weight DOUBLE NOT NULL, -- share of steady sessions, spikes capped; the headline uses it
@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS session_features (
 CREATE TABLE IF NOT EXISTS case_features (
   as_of TIMESTAMP NOT NULL, -- exclusive end of the scored week, UTC
   case_id VARCHAR NOT NULL, -- eval case
-  session_hash VARCHAR NOT NULL, -- hash of its queries and tool calls in order, as in session_features
+  session_hash VARCHAR NOT NULL, -- hash of its content, as in session_features
   n_turns BIGINT NOT NULL, -- user messages
   text_hashes VARCHAR[] NOT NULL, -- user messages in order, see texts; NULL where no text is left
   tools VARCHAR[] NOT NULL, -- tools called, in order; '?' where a call has no name
@@ -74,7 +74,7 @@ CREATE TABLE IF NOT EXISTS session_taxonomies (
   unclustered_share DOUBLE NOT NULL, -- share of sessions that discovery left unclustered, before assignment
   novel_share DOUBLE NOT NULL, -- share of the training sessions outside every radius
   stability DOUBLE, -- agreement between repeated fits (adjusted Rand index, 1 = identical)
-  embedding_fingerprint VARCHAR NOT NULL, -- embedding model and feature space that the vectors came from
+  embedding_fingerprint VARCHAR NOT NULL, -- embedding model of the query vectors
   previous_taxonomy_id VARCHAR, -- taxonomy that this one was matched to; NULL for the first
   with_outcome BOOLEAN NOT NULL, -- whether outcomes enter the comparison: enough sessions and cases must know theirs
   note VARCHAR -- what the comparison leaves out, and why; NULL where nothing

@@ -1,0 +1,150 @@
+"""Clusters of whole sessions: fitted, and assigned to a week's sessions and cases by one rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import duckdb
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from evalcov_pipeline.core.naming import ClusterName, name_clusters
+from evalcov_pipeline.core.session_space import fit_space, session_vectors
+from evalcov_pipeline.core.shares import FloatArray
+from evalcov_pipeline.core.taxonomy import Taxonomy, assign
+from evalcov_pipeline.settings import SessionSettings, Settings
+from evalcov_pipeline.storage import taxonomies
+from evalcov_pipeline.storage.fitting import Fit, Units, fit_units, thinned
+from evalcov_pipeline.storage.sessions import WeekSessions
+from evalcov_pipeline.storage.taxonomies import SESSIONS
+from evalcov_pipeline.storage.vectors import VectorCache
+from evalcov_pipeline.storage.warehouse import Warehouse, frame, replace_slice
+
+
+def fit_session_taxonomy(
+    warehouse: Warehouse,
+    settings: Settings,
+    cache: VectorCache,
+    week: WeekSessions,
+    as_of: datetime,
+    clock: datetime,
+    progress: Callable[[str], None],
+) -> Fit:
+    """Cluster the sessions of a week's window; as `fit_taxonomy` does texts.
+
+    Args:
+        warehouse: where taxonomies are recorded.
+        settings: the `sessions` section and the folder of taxonomies.
+        cache: vectors of the texts.
+        week: the sessions.
+        as_of: end of the training window.
+        clock: wall clock, UTC.
+        progress: told what is being done.
+    """
+    rules = settings.sessions
+    distinct = (
+        week.sessions.group_by("session_hash", maintain_order=True)
+        .agg(pl.all().exclude("steady_weight").first(), weight=pl.sum("steady_weight"))
+        .sort("session_hash")
+    )
+    distinct = thinned(distinct, rules.max_texts, rules.seed)
+    hashes, weights = distinct["session_hash"].to_list(), distinct["weight"].to_numpy()
+    queries = week.queries(distinct)
+    note = outcomes_left_out(week, rules)
+    space = fit_space(
+        distinct,
+        queries,
+        weights,
+        with_outcome=note is None,
+        text_fingerprint=cache.fingerprint,
+        rng=np.random.default_rng(rules.seed),
+    )
+    vectors = session_vectors(space, distinct, queries)
+
+    def under(name: str, before: Taxonomy) -> NDArray[np.int32]:
+        earlier = taxonomies.load_space(settings.taxonomies, name)
+        return assign(
+            before,
+            session_vectors(earlier, distinct, queries),
+            hashes,
+            embedding_fingerprint=before.embedding_fingerprint,
+        ).cluster_id
+
+    with warehouse.reader() as con:
+        texts = dict(frame(con, "SELECT text_hash, text FROM texts").iter_rows())
+    units = Units(
+        hashes=hashes,
+        weights=weights,
+        vectors=vectors,
+        space=space.fingerprint,
+        model=cache.fingerprint,
+        name=lambda ids, k: _names(distinct, texts, ids, weights, vectors, k),
+        under=under,
+        columns={"with_outcome": note is None, "note": note},
+        session_space=space,
+    )
+    return fit_units(warehouse, settings, SESSIONS, units, rules, as_of, clock, progress)
+
+
+def outcomes_left_out(week: WeekSessions, rules: SessionSettings) -> str | None:
+    """Why outcomes do not enter the comparison; None where they do."""
+    known = pl.col("outcome") != "unknown"
+    of_traffic = week.sessions.select((known * pl.col("steady_weight")).sum()).item()
+    several = week.cases.filter(pl.col("n_turns") > 1)
+    of_cases = several.select(known.mean()).item() or 0.0
+    if of_traffic == 0:
+        return "No session of production has an outcome: outcomes are not compared."
+    if of_traffic < rules.outcomes_known:
+        return f"Only {of_traffic:.0%} of sessions have an outcome: outcomes are not compared."
+    if of_cases < rules.outcomes_known:
+        return (
+            f"{of_cases:.0%} of the multi-turn cases say how their conversation went (field"
+            " outcome): outcomes are not compared."
+        )
+    return None
+
+
+def assign_sessions(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    week: WeekSessions,
+    as_of: datetime,
+    taxonomy_id: str,
+) -> int:
+    """Write the clusters of a week's sessions and cases under a session taxonomy; how many."""
+    taxonomy = taxonomies.load(settings.taxonomies, taxonomy_id)
+    space = taxonomies.load_space(settings.taxonomies, taxonomy_id)
+    rows = pl.concat([week.sessions, week.cases], how="diagonal").unique(
+        "session_hash", keep="first", maintain_order=True
+    )
+    found = assign(
+        taxonomy,
+        session_vectors(space, rows, week.queries(rows)),
+        rows["session_hash"].to_list(),
+        embedding_fingerprint=space.fingerprint,
+    )
+    assigned = rows.select(
+        "session_hash",
+        taxonomy_id=pl.lit(taxonomy_id),
+        as_of=pl.lit(as_of, pl.Datetime("us")),
+        cluster_id=pl.Series(found.cluster_id),
+        similarity=pl.Series(found.similarity),
+    )
+    return replace_slice(con, "session_assignments", assigned, taxonomy_id=taxonomy_id, as_of=as_of)
+
+
+def _names(
+    sessions: pl.DataFrame,
+    texts: dict[str, str],
+    ids: NDArray[np.int32],
+    weights: FloatArray,
+    vectors: NDArray[np.float32],
+    n_clusters: int,
+) -> Sequence[ClusterName]:
+    said = [
+        " / ".join(texts.get(name, "") for name in hashes if name)
+        for hashes in sessions["text_hashes"].to_list()
+    ]
+    return name_clusters(said, ids, weights, vectors, n_clusters)
