@@ -71,6 +71,7 @@ def test_every_vocabulary_tells_the_same_turn(tmp_path: Path, vocabulary: str) -
         "service": "shop",
         "segment": [{"key": "tier", "value": "pro"}],
         "tool_calls": ["track"],
+        "tool_failures": 0,
         "context_tokens": 100,
         "input_tokens": 200,
         "output_tokens": 40,
@@ -224,6 +225,36 @@ def test_errors_come_from_the_attribute_the_exception_or_the_status(tmp_path: Pa
     assert spans["error_type"].to_list() == ["rate_limit", "Timeout", "error", None]
 
 
+@pytest.mark.parametrize("vocabulary", VOCABULARIES)
+def test_a_failed_tool_counts_in_every_vocabulary_and_is_not_the_turns_error(
+    tmp_path: Path, vocabulary: str
+) -> None:
+    spans = conversation(vocabulary)
+    spans[3]["status"] = {"code": 2}
+    (row,) = fold_turns(read(write(tmp_path / "t.jsonl", line(spans)))[0]).turns.to_dicts()
+    assert (row["tool_calls"], row["tool_failures"]) == (["track"], 1)
+    assert row["error_type"] is None
+
+
+@pytest.mark.parametrize(
+    ("own", "name", "called"),
+    [
+        ({"openinference.span.kind": "TOOL", "tool.name": " "}, "step", "?"),
+        ({"openinference.span.kind": "TOOL", "tool.name": ""}, "track", "track"),
+        ({"openinference.span.kind": "TOOL"}, "", "?"),
+        ({"gen_ai.operation.name": "execute_tool"}, "execute_tool ", "?"),
+        ({"gen_ai.operation.name": "execute_tool"}, "execute_tool track", "track"),
+        ({"traceloop.span.kind": "tool"}, "", "?"),
+    ],
+)
+def test_a_tool_call_without_a_name_survives(
+    tmp_path: Path, own: dict[str, str], name: str, called: str
+) -> None:
+    spans = [span(1, {"input.value": QUERY}), span(2, own, under=1, name=name)]
+    (row,) = fold_turns(read(write(tmp_path / "t.jsonl", line(spans)))[0]).turns.to_dicts()
+    assert row["tool_calls"] == [called]
+
+
 def test_feedback_comes_from_annotations_events_evaluators_and_logs(tmp_path: Path) -> None:
     note = {
         "annotations.0.annotation.name": "thumbs",
@@ -354,20 +385,31 @@ def test_generic_rows_are_whole_turns(tmp_path: Path) -> None:
     full = ROW | {
         "trace_id": "t",
         "session_id": "s",
-        "tool_calls": ["a", "b"],
+        "tool_calls": ["a", None, {"function": {"name": "b"}}, {"name": " "}],
+        "tool_failures": 1,
         "segment": {"tier": "pro"},
         "segment.locale": "de",
         "feedback": [{"name": "thumbs", "value": 1}],
         "retrieval_count": 0,
         "outcome": "success",
     }
-    bad = [ROW | {"query_text": " "}, ROW | {"started_at": "soon"}, ROW | {"outcome": "fine"}]
+    bad = [
+        ROW | wrong
+        for wrong in (
+            {"query_text": " "},
+            {"started_at": "soon"},
+            {"outcome": "fine"},
+            {"tool_calls": {"a": 1}},
+            {"tool_failures": -1},
+        )
+    ]
     path = write(tmp_path / "t.jsonl", *map(json.dumps, [full, ROW, *bad]))
     spans, rejects = read(path)
     first, second = fold_turns(spans).turns.sort("trace_id", descending=True).to_dicts()
     assert first["started_at"] == NOON
     assert first["latency_ms"] == 1500
-    assert first["tool_calls"] == ["a", "b"]
+    assert (first["tool_calls"], first["tool_failures"]) == (["a", "?", "b", "?"], 1)
+    assert (second["tool_calls"], second["tool_failures"]) == ([], None)
     assert first["segment"] == [{"key": "locale", "value": "de"}, {"key": "tier", "value": "pro"}]
     assert first["feedback"][0]["name"] == "thumbs"
     assert (first["retrieval_count"], first["outcome"], first["source"]) == (
@@ -381,6 +423,8 @@ def test_generic_rows_are_whole_turns(tmp_path: Path) -> None:
         (3, "query_text"),
         (4, "started_at"),
         (5, "outcome"),
+        (6, "tool_calls"),
+        (7, "tool_failures"),
     ]
 
 
@@ -396,14 +440,14 @@ def test_csv_parquet_and_jsonl_with_own_column_names_read_alike(tmp_path: Path) 
     csv = write(
         tmp_path / "t.csv",
         "question,when,chat,plan,tools,hits",
-        '"one, two\nthree",1788264000,c,pro,a|b,0',
+        '"one, two\nthree",1788264000,c,pro,a||b,0',
         "four,2026-09-01 12:00:01,c,,,",
         "five,later,c,,,",
         "six,2026-09-01,c,,,,,too many",
     )
     own = [
         {"question": "one, two\nthree", "when": 1788264000000, "chat": "c", "plan": "pro",
-         "tools": ["a", "b"], "hits": 0},
+         "tools": ["a", "", "b"], "hits": 0},
         {"question": "four", "when": 1788264001000, "chat": "c"},
     ]  # fmt: skip
     jsonl = write(tmp_path / "t.jsonl", *map(json.dumps, own))
@@ -413,6 +457,7 @@ def test_csv_parquet_and_jsonl_with_own_column_names_read_alike(tmp_path: Path) 
     assert [(r.line, r.reason.split()[0]) for r in rejects] == [(5, "started_at"), (6, "more")]
     assert from_csv["query_text"].to_list() == ["one, two\nthree", "four"]
     assert from_csv["retrieval_count"].to_list() == [0, None]
+    assert from_csv["tool_calls"].to_list() == [["a", "?", "b"], None]
     for path in (jsonl, tmp_path / "t.parquet"):
         assert_frame_equal(read(path, options=options)[0], from_csv)
 

@@ -19,6 +19,7 @@ from evalcov_pipeline.storage.lake import (
     create_traces_view,
     days_pending,
     lake_connection,
+    traffic_span,
 )
 from evalcov_pipeline_tests.otlp_lines import NOON, line, span, trace, turn, write
 
@@ -187,3 +188,17 @@ def test_a_day_that_another_version_wrote_is_named_and_compacted_anew(settings: 
     assert str(day) in str(said.value)
     assert [compact_day(settings.lake, d).changed for d in days_pending(settings.lake)] == [True]
     assert day.read_bytes() == written
+
+
+def test_a_lake_from_before_a_column_was_known_is_compacted_anew(settings: Settings) -> None:
+    load(settings, line(turn(1)), line(turn(2, day=NOON + timedelta(days=1))))
+    written = lake_files(settings)
+    for file in settings.lake.rglob("*.parquet"):
+        pl.read_parquet(file).drop("tool_failures").write_parquet(file)
+    with pytest.raises(BadInput, match="2 such days are compacted anew"):
+        traffic_span(settings.lake)
+    assert days_pending(settings.lake) == [SEPT_1, SEPT_2]
+    late = [*turn(1, at=60, of=3), feedback(2, NOON)]
+    assert [r.turns for r in load(settings, line(late), name="late.jsonl")] == [2, 1]
+    assert lake_files(settings).keys() == written.keys()
+    assert {row["tool_failures"] for row in traces(settings)} == {0}

@@ -72,7 +72,8 @@ def test_a_failed_last_call_leaves_the_turn_unanswered() -> None:
 def test_a_recovered_error_is_not_the_turns() -> None:
     failed = span("b", "llm", 1, parent_id="a", error_type="timeout")
     broken_tool = span("c", "tool", 2, parent_id="a", error_type="404", tool_calls=["x"])
-    assert turn(ROOT, failed, broken_tool)["error_type"] is None
+    row = turn(ROOT, failed, broken_tool)
+    assert (row["error_type"], row["outcome"], row["tool_failures"]) == (None, None, 1)
     assert turn(ROOT | {"error_type": "crash"})["outcome"] == "error"
 
 
@@ -92,6 +93,19 @@ def test_tools_are_listed_in_order_of_start() -> None:
     tools = [span(n, "tool", at, parent_id="a", tool_calls=[n]) for n, at in [("z", 1), ("b", 2)]]
     assert turn(*reversed(tools), ROOT)["tool_calls"] == ["z", "b"]
     assert turn(ROOT)["tool_calls"] == []
+
+
+def test_failed_tools_are_counted_and_unknown_where_nobody_recorded_tools() -> None:
+    tools = [
+        span(n, "tool", 1, parent_id="a", tool_calls=["x"], error_type=error)
+        for n, error in [("b", "404"), ("c", None), ("d", "timeout")]
+    ]
+    assert turn(ROOT, *tools)["tool_failures"] == 2
+    assert turn(ROOT, tools[1])["tool_failures"] == 0
+    assert turn(ROOT)["tool_failures"] is None
+    assert turn(ROOT | {"tool_calls": ["x", "y"], "tool_failures": 1})["tool_failures"] == 1
+    of_each_root = fold(ROOT, tools[0], span("e", at=5, query_text="next"), tools[2]).turns
+    assert of_each_root["tool_failures"].to_list() == [2, None]
 
 
 @pytest.mark.parametrize(

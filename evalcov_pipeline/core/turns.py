@@ -44,6 +44,7 @@ SPANS = pl.Schema(
         "service": pl.String(),
         "segment": _PAIRS,
         "tool_calls": pl.List(pl.String),
+        "tool_failures": pl.Int64(),
         "context_tokens": pl.Int64(),
         "input_tokens": pl.Int64(),
         "output_tokens": pl.Int64(),
@@ -67,7 +68,7 @@ span `parent_id` asked or answered, recorded apart from it) or other.
 `parent_id` is NULL at a root. `set_aside` is NULL for production, 'excluded' where the span marks
 its whole trace as eval or test traffic, 'outside' where it is of a service or environment that is
 not production (which counts at the root only). `retrieval_count` is NULL where content was not
-captured.
+captured, `tool_failures` where a row that is a whole turn does not say.
 """
 
 TURNS = pl.Schema(
@@ -89,6 +90,7 @@ TURNS = pl.Schema(
         "service": pl.String(),
         "segment": _PAIRS,
         "tool_calls": pl.List(pl.String),
+        "tool_failures": pl.Int64(),
         "context_tokens": pl.Int64(),
         "input_tokens": pl.Int64(),
         "output_tokens": pl.Int64(),
@@ -104,6 +106,8 @@ TURNS = pl.Schema(
     }
 )
 """One row per user turn; `span_id` is its root. `turn_index` is known only at read.
+
+`tool_failures` is how many of its tool calls failed; NULL where nobody recorded that.
 
 `session_key` stands for (source, session_id), see `session_key`: a number is cheaper to group, to
 draw and to look up than two texts.
@@ -139,9 +143,10 @@ def fold_turns(spans: pl.DataFrame, day: date | None = None) -> Fold:
 
     The query is the root's input, else that of the first agent or chain, else that of the first
     model call. The answer is the root's output, else that of the last model call that answered or
-    failed. Tokens and cost are summed over model calls; tools are listed in order of start. A trace
-    with several roots gives several turns; a trace whose root is missing is led by its earliest
-    span. A session that was not named is the trace itself.
+    failed. Tokens and cost are summed over model calls; tools are listed in order of start, and
+    those that ended in an error are counted. A trace with several roots gives several turns; a
+    trace whose root is missing is led by its earliest span. A session that was not named is the
+    trace itself.
 
     Args:
         spans: schema `SPANS`, of whole traces, in any order.
@@ -291,7 +296,7 @@ def _climb(spans: pl.DataFrame, roots: pl.DataFrame) -> pl.DataFrame:
 def _aggregate(spans: pl.DataFrame) -> pl.DataFrame:
     """One row per root with all canonical columns but feedback, and `set_aside`."""
     at_root = pl.col("span_id") == pl.col("root_id")
-    called = pl.col("kind") == "llm"
+    called, tool = pl.col("kind") == "llm", pl.col("kind") == "tool"
     replied = called & (pl.col("answer_text").is_not_null() | pl.col("error_type").is_not_null())
     named = pl.col("retrieval_kind").is_not_null()
 
@@ -346,6 +351,10 @@ def _aggregate(spans: pl.DataFrame) -> pl.DataFrame:
                 segments.first(),
             ).alias("segment"),
             pl.col("tool_calls").list.explode(keep_nulls=False, empty_as_null=False),
+            pl.coalesce(
+                root("tool_failures"),
+                pl.when(tool.any()).then(pl.col("error_type").filter(tool).count()).cast(pl.Int64),
+            ).alias("tool_failures"),
             pl.coalesce(root("context_tokens"), pl.col("input_tokens").filter(called).max()).alias(
                 "context_tokens"
             ),

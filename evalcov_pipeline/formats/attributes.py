@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from math import isfinite
 from typing import Any
 
+from evalcov_pipeline.core.sessions import NAMELESS
 from evalcov_pipeline.formats.messages import answered, asked, parsed
 from evalcov_pipeline.formats.vocabulary import MessagePart, Said, is_personal, layout
 
@@ -89,7 +90,7 @@ def span_columns(kind: str, name: str, own: Attributes, resource: Attributes) ->
             columns["finish_reason"] = _string(reasons[-1])
     elif kind == "tool":
         tool = own.get("tool.name") or own.get("gen_ai.tool.name") or name
-        columns["tool_calls"] = [str(tool).removeprefix("execute_tool ")]
+        columns["tool_calls"] = [str(tool).removeprefix("execute_tool ").strip() or NAMELESS]
     elif kind == "retrieval":
         columns.update(_retrieval(name, own))
     return columns

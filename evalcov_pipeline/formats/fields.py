@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from evalcov_pipeline.core.sessions import NAMELESS
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats.lines import Unreadable
 from evalcov_pipeline.formats.messages import parsed
@@ -229,6 +230,28 @@ def json_list(value: Any) -> list[Any]:
 def texts(value: Any) -> list[str]:
     """A list of short texts."""
     return [name(item) for item in json_list(value)]
+
+
+def tool_names(value: Any) -> list[str]:
+    """Names of called tools in order; a call without a name is there as `NAMELESS`.
+
+    From a list of names or of calls as OpenAI and LangChain record them, from its JSON, or from
+    names between bars or commas.
+    """
+    if isinstance(value, str):
+        is_json = value.lstrip().startswith("[")
+        value = parsed(value.lstrip()) if is_json else value.split("|" if "|" in value else ",")
+    if not isinstance(value, list):
+        raise Unreadable("is not a list of tool calls")
+    return [tool_name(call) for call in value]
+
+
+def tool_name(call: Any) -> str:
+    """Name of the tool in a call, which may be the name itself."""
+    if isinstance(call, Mapping):
+        function = call.get("function")
+        call = (function if isinstance(function, Mapping) else call).get("name")
+    return NAMELESS if call is None else name(call).strip() or NAMELESS
 
 
 def pairs(value: Any) -> list[dict[str, str]]:

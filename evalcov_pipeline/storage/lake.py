@@ -13,7 +13,7 @@ midnight is staged under both days; its turns belong to the day on which they be
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -156,11 +156,9 @@ class Staging:
 
     def _counts(self, name: str) -> tuple[int, int]:
         """Rows for a folder, and how many of them are duplicates."""
-        new = pl.scan_parquet(self._folder / f"{name}.parquet").select(_KEY)
+        new = _staged_spans([self._folder / f"{name}.parquet"]).select(_KEY)
         known = [f for f in (self._staging / name).glob("*.parquet") if f.name != self._file]
-        distinct = new.unique()
-        if known:
-            distinct = distinct.join(pl.scan_parquet(known).select(_KEY), on=_KEY, how="anti")
+        distinct = new.unique().join(_staged_spans(known).select(_KEY), on=_KEY, how="anti")
         total, fresh = pl.collect_all([new.select(pl.len()), distinct.select(pl.len())])
         return int(total.item()), int(total.item()) - int(fresh.item())
 
@@ -172,7 +170,7 @@ class Staging:
             for other in (day - _ONE_DAY, day + _ONE_DAY):
                 if own.exists() and other not in days:
                     keys = pl.scan_parquet(own).select(TRACE)
-                    beside = _scan(self._staging / f"date={other}", SPANS).select(TRACE)
+                    beside = _scan(self._staging / f"date={other}").select(TRACE)
                     if beside.join(keys, on=TRACE, how="semi").head(1).collect().height:
                         found.add(other)
         return found
@@ -297,21 +295,23 @@ def _turns_sql(lake: Path) -> str:
 
 def _staged(lake: Path, day: date) -> pl.DataFrame:
     """Spans of a day, with what the days beside it and all feedback say about the same traces."""
-    own = _scan(lake / "staging" / f"date={day}", SPANS).collect()
+    own = _scan(lake / "staging" / f"date={day}").collect()
     keys = own.lazy().select(TRACE).unique()
     places = (f"date={day - _ONE_DAY}", f"date={day + _ONE_DAY}", _FEEDBACK)
-    others = [
-        _scan(lake / "staging" / place, SPANS).join(keys, on=TRACE, how="semi") for place in places
-    ]
+    others = [_scan(lake / "staging" / place).join(keys, on=TRACE, how="semi") for place in places]
     return pl.concat([own, *pl.collect_all(others)])
 
 
-def _scan(folder: Path, schema: pl.Schema) -> pl.LazyFrame:
-    """All Parquet files of a folder; none is an empty frame."""
-    files = sorted(folder.glob("*.parquet"))
+def _scan(folder: Path) -> pl.LazyFrame:
+    """All staged spans of a folder."""
+    return _staged_spans(sorted(folder.glob("*.parquet")))
+
+
+def _staged_spans(files: Sequence[Path]) -> pl.LazyFrame:
+    """Spans of staged files; what an older version did not know to stage is NULL in them."""
     if not files:
-        return pl.LazyFrame(schema=schema)
-    return pl.scan_parquet(files, hive_partitioning=False)
+        return pl.LazyFrame(schema=SPANS)
+    return pl.scan_parquet(files, schema=SPANS, missing_columns="insert", hive_partitioning=False)
 
 
 def _write_day(lake: Path, day: date, turns: pl.DataFrame) -> bool:
@@ -357,16 +357,17 @@ def _naming_damage(lake: Path) -> Iterator[None]:
     try:
         yield
     except (pl.exceptions.PolarsError, duckdb.Error, OSError) as error:
-        for file in sorted((lake / "traces").glob("date=*/*.parquet")):
-            if not _is_readable(file, TURNS):
-                _mark_pending(lake, {_day(file.parent.name)})
-                raise BadInput(
-                    what="a day of the lake is damaged, or was written by another version",
-                    where=str(file),
-                    what_to_do="start `evalcov run` again: the day is compacted anew",
-                ) from error
+        files = sorted((lake / "traces").glob("date=*/*.parquet"))
+        if stale := [file for file in files if not _holds_turns(file)]:
+            _mark_pending(lake, {_day(file.parent.name) for file in stale})
+            days = "the day is" if len(stale) == 1 else f"{len(stale)} such days are"
+            raise BadInput(
+                what="a day of the lake is damaged, or was written by another version",
+                where=str(stale[0]),
+                what_to_do=f"start `evalcov run` again: {days} compacted anew",
+            ) from error
         for file in sorted((lake / "staging").glob("*/*.parquet")):
-            if not _is_readable(file, SPANS):
+            if not _holds_spans(file):
                 raise BadInput(
                     what="a staged file is damaged, or was written by another version",
                     where=str(file),
@@ -375,11 +376,19 @@ def _naming_damage(lake: Path) -> Iterator[None]:
         raise
 
 
-def _is_readable(file: Path, schema: pl.Schema) -> bool:
+def _holds_turns(file: Path) -> bool:
     try:
-        return pl.read_parquet(file).schema == schema
+        return pl.read_parquet(file).schema == TURNS
     except (pl.exceptions.PolarsError, OSError):
         return False
+
+
+def _holds_spans(file: Path) -> bool:
+    try:
+        _staged_spans([file]).collect()
+    except (pl.exceptions.PolarsError, OSError):
+        return False
+    return True
 
 
 def _original(lake: Path, file_id: str) -> str:
