@@ -13,7 +13,7 @@ midnight is staged under both days; its turns belong to the day on which they be
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -307,7 +307,7 @@ def _scan(folder: Path) -> pl.LazyFrame:
     return _staged_spans(sorted(folder.glob("*.parquet")))
 
 
-def _staged_spans(files: Sequence[Path]) -> pl.LazyFrame:
+def _staged_spans(files: list[Path]) -> pl.LazyFrame:
     """Spans of staged files; what an older version did not know to stage is NULL in them."""
     if not files:
         return pl.LazyFrame(schema=SPANS)
