@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -98,7 +98,7 @@ def name_clusters(
             label = labeller(keywords, exemplars)
         else:
             label = ", ".join(keywords[:3]) or f"cluster {cluster}"
-        label = _unique(label, keywords[3:], taken)
+        label = unique_label(label, keywords[3:], taken)
         taken.add(label)
         names.append(ClusterName(cluster, label, tuple(keywords), tuple(exemplars)))
     return tuple(names)
@@ -160,16 +160,39 @@ def _exemplars(
     vectors: NDArray[np.floating],
     most: int,
 ) -> list[str]:
+    nearest = nearest_to_medoid(rows, weights, vectors)
+    return list(dict.fromkeys(texts[row] for row in nearest))[:most]
+
+
+def nearest_to_medoid(
+    rows: NDArray[np.intp], weights: NDArray[np.floating], vectors: NDArray[np.floating]
+) -> NDArray[np.intp]:
+    """Members of a cluster, the medoid first, then by falling similarity to it.
+
+    Args:
+        rows: (m,) rows of the members.
+        weights: (n,) non-negative weights.
+        vectors: (n, d) L2-normalised vectors.
+
+    Returns:
+        (m,) the same rows in that order.
+    """
     if len(rows) == 0:
-        return []
+        return rows
     members = vectors[rows].astype(np.float64)
     centre = (members * weights[rows][:, None]).sum(axis=0)
     medoid = members[np.round(members @ centre, 9).argmax()]
-    order = np.argsort(-np.round(members @ medoid, 9), kind="stable")
-    return list(dict.fromkeys(texts[rows[i]] for i in order))[:most]
+    return rows[np.argsort(-np.round(members @ medoid, 9), kind="stable")]
 
 
-def _unique(label: str, more: Sequence[str], taken: set[str]) -> str:
+def unique_label(label: str, more: Sequence[str], taken: Collection[str]) -> str:
+    """The label with as many further keywords, or a number, as make it one that is not taken.
+
+    Args:
+        label: wished for.
+        more: keywords that it does not have yet, best first.
+        taken: labels of other clusters.
+    """
     for keyword in more:
         if label not in taken:
             break
