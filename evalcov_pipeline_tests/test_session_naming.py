@@ -133,7 +133,7 @@ def test_long_names_of_tools_keep_both_ends_and_the_label_stays_short():
         sessions(50, outcome="success"),
         keywords=[["customer address", "change of name", "moving house"], ["hello"]],
     )[0]
-    assert label.startswith("9 turns, mcp__intern…tomer_record -> mcp__")
+    assert label.startswith("9 turns, mcp__intern…tomer_record -> mcp__intern…tomer_record")
     assert label.endswith(": customer address")
     assert len(label) <= 90
 

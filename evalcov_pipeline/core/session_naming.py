@@ -17,7 +17,7 @@ Path = tuple[str, ...]
 
 ARROW = " -> "
 _MOST_CHARACTERS = 90
-_PATH_CHARACTERS = 48
+_PATH_CHARACTERS = 56
 _LONGEST_NAME = 24
 _LONGEST_PATH = 4
 _LONGEST_SEQUENCE = 1000
@@ -157,7 +157,7 @@ def _tools(
         (path for path in lift if lift[path] * _LIKE_THE_BEST >= best),
         key=lambda path: (-len(path), -round(typical[path], 9), path),
     )
-    return [ARROW.join(_short(name, _PATH_CHARACTERS // len(path)) for name in path)]
+    return [ARROW.join(_shortened(path))]
 
 
 def _paths(tools: Sequence[str]) -> set[Path]:
@@ -182,12 +182,16 @@ def _shares(
     return mass
 
 
-def _short(name: str, most: int) -> str:
-    """A tool's name, the middle left out where it is long."""
-    name, most = " ".join(name.split()), min(most, _LONGEST_NAME)
-    if len(name) <= most:
-        return name
-    return f"{name[: most // 2 - 1]}…{name[-(most - most // 2) :]}"
+def _shortened(path: Path) -> list[str]:
+    """Names of tools, the middles of the longest left out as far as room demands."""
+    names = [" ".join(name.split()) for name in path]
+    most = _LONGEST_NAME
+    while sum(min(len(name), most) for name in names) > _PATH_CHARACTERS:
+        most -= 1
+    return [
+        name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[most // 2 - most :]}"
+        for name in names
+    ]
 
 
 def _context(features: pl.DataFrame, inside: NDArray[np.bool_], weights: FloatArray) -> list[str]:
