@@ -14,7 +14,7 @@ import orjson
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats import label_studio
 from evalcov_pipeline.formats.annotations import write_csv, write_jsonl
-from evalcov_pipeline.formats.generic_evals import is_conversation
+from evalcov_pipeline.formats.conversations import is_conversation
 from evalcov_pipeline.formats.messages import parsed
 from evalcov_pipeline.formats.rows import inert
 from evalcov_pipeline.settings import Settings, get_settings
@@ -23,8 +23,8 @@ from evalcov_pipeline.storage.files import write_beside
 from evalcov_pipeline.storage.warehouse import Warehouse, frame
 
 _CASE = (
-    "case_id", "input", "expected", "category", "tags", "origin", "source_ref", "created_at",
-    "regression", "supersedes",
+    "case_id", "input", "expected", "expected_tools", "outcome", "category", "tags", "origin",
+    "source_ref", "created_at", "regression", "supersedes",
 )  # fmt: skip
 _STATUSES = (*WAITING, "kept", "rejected", "superseded")
 _FORMULAS = (
@@ -128,12 +128,17 @@ def _named(out: Path, extension: str) -> Path:
 
 
 def _case(row: dict[str, Any]) -> dict[str, Any]:
-    case = {name: value for name, value in row.items() if value not in (None, False, [])}
+    case = {name: value for name, value in row.items() if _is_said(name, value)}
     if is_conversation(messages := parsed(case["input"])):
         case["input"] = messages
     if "created_at" in case:
         case["created_at"] = f"{case['created_at'].isoformat()}Z"
     return case
+
+
+def _is_said(name: str, value: Any) -> bool:
+    """Whether a case says something by a value; an empty list of expected tools does: call none."""
+    return value is not None if name == "expected_tools" else value not in (None, False, [])
 
 
 def _jsonl(cases: Sequence[dict[str, Any]]) -> bytes:

@@ -12,8 +12,9 @@ import orjson
 
 from evalcov_pipeline.core.texts import normalise
 from evalcov_pipeline.formats import fields
+from evalcov_pipeline.formats.conversations import Message, is_conversation, read_conversation
 from evalcov_pipeline.formats.lines import Reject, Unreadable
-from evalcov_pipeline.formats.messages import content, parsed
+from evalcov_pipeline.formats.messages import parsed
 from evalcov_pipeline.formats.rows import read_rows
 
 Row = dict[str, Any]
@@ -24,8 +25,10 @@ def read_cases(
 ) -> Iterator[tuple[int, Row] | Reject]:
     """Eval cases with their lines and every field of the contract; only `input` is required.
 
-    `input` is text, or a list of {role, content} with at least one user message. A missing
-    `case_id` is a hash of the content of `input` and `expected`. `created_at` is ISO 8601 in UTC.
+    `input` is text, or a list of messages with at least one of a user, made canonical as
+    `conversations` says. A missing `case_id` is a hash of the content of `input` and `expected`.
+    `expected_tools` is None where a case says nothing of tools, empty where none is to be called.
+    `created_at` is ISO 8601 in UTC.
 
     Args:
         path: JSON Lines, CSV or Parquet.
@@ -48,11 +51,6 @@ def read_results(
     is 0 where it was not. Arguments and errors as in `read_cases`.
     """
     return _read(path, _RESULT, mapping, latest, _result)
-
-
-def is_conversation(value: Any) -> bool:
-    """Whether a value, such as an input's parsed JSON, is read as messages, not as a text."""
-    return isinstance(value, list) and bool(value) and _is_message(value[0])
 
 
 def _read(
@@ -96,7 +94,7 @@ def _result(result: Row) -> Row:
     return result | {"repeat": result["repeat"] or 0}
 
 
-def _input(value: Any) -> str | list[dict[str, str]]:
+def _input(value: Any) -> str | list[Message]:
     """Text, or messages; JSON text of a list of messages is messages."""
     if isinstance(value, str):
         messages = parsed(value)
@@ -105,22 +103,10 @@ def _input(value: Any) -> str | list[dict[str, str]]:
                 raise Unreadable("is blank")
             return fields.bounded(value)
         value = messages
-    if not (isinstance(value, list) and value and all(map(_is_message, value))):
-        raise Unreadable("is neither text nor a list of {role, content}")
-    said = [{"role": m["role"], "content": fields.bounded(content(m) or "")} for m in value]
+    said = read_conversation(value)
     if not any(m["role"] == "user" and normalise(m["content"]) for m in said):
         raise Unreadable("has no user message")
     return said
-
-
-def _is_message(value: Any) -> bool:
-    """A role, and content as text or as parts; None where an assistant only called tools."""
-    return (
-        isinstance(value, Mapping)
-        and isinstance(value.get("role"), str)
-        and "content" in value
-        and isinstance(value["content"], (str, list, type(None)))
-    )
 
 
 def _share(value: Any) -> float:
@@ -134,6 +120,8 @@ _CASE: dict[str, fields.Parser] = {
     "case_id": fields.name,
     "input": _input,
     "expected": fields.statement,
+    "expected_tools": fields.tool_names,
+    "outcome": fields.one_of("success", "abandoned", "error"),
     "category": fields.name,
     "tags": fields.texts,
     "origin": fields.one_of("hand_authored", "synthetic", "production", "incident"),

@@ -18,9 +18,11 @@ _VERSIONS: Columns = {
     "case_id": pl.String,
     "version": pl.Int64,
     "input": pl.String,
-    "text": pl.String,
+    "texts": pl.List(pl.String),
     "n_turns": pl.Int64,
     "expected": pl.String,
+    "expected_tools": pl.List(pl.String),
+    "outcome": pl.String,
     "category": pl.String,
     "tags": pl.List(pl.String),
     "origin": pl.String,
@@ -58,17 +60,21 @@ def derive_suite(
         con: a writing connection.
         oldest_traffic: first turn of the lake, None without traffic.
         redact_all: takes personal data out of texts.
-        with_previous_turn: a multi-turn case is its last two user messages, as its turn is in
-            production; else the last one.
+        with_previous_turn: the text of a user message has the one before it in front, as that of
+            a turn has in production; else it stands alone.
 
     Returns:
         The rows of `eval_cases`.
     """
     versions = _versions(read_events(con), oldest_traffic, 2 if with_previous_turn else 1)
-    texts = redacted(versions["text"], redact_all)
-    versions = versions.join(
-        texts.select("text_hash", text="raw"), on="text", how="left", maintain_order="left"
-    ).drop("text")
+    texts = redacted(versions["texts"].explode(empty_as_null=False), redact_all)
+    names = dict(texts.select("raw", "text_hash").iter_rows())
+    hashes = [[names[text] for text in said] for said in versions["texts"].to_list()]
+    versions = (
+        versions.drop("texts")
+        .with_columns(text_hashes=pl.Series(hashes, dtype=pl.List(pl.String)))
+        .with_columns(text_hash=pl.col("text_hashes").list.last())
+    )
     add_texts(con, texts.drop("raw"))
     replace_slice(con, "eval_case_versions", versions)
     cases = (
@@ -122,9 +128,13 @@ def _versions(
             "case_id": event["case_id"],
             "version": before["version"] + 1 if before else 1,
             "input": orjson.dumps(messages).decode() if messages is not None else case["input"],
-            "text": "\n".join(asked[-n_messages:]) if asked else None,
+            "texts": [
+                "\n".join(asked[max(0, end - n_messages) : end]) for end in range(1, len(asked) + 1)
+            ],
             "n_turns": len(asked),
             "expected": case.get("expected"),
+            "expected_tools": case.get("expected_tools"),
+            "outcome": case.get("outcome"),
             "category": case.get("category"),
             "tags": case.get("tags") or [],
             "origin": case.get("origin") or "hand_authored",

@@ -164,18 +164,23 @@ def derive_evals(
 def _redacted(
     cases: Sequence[dict[str, Any]], redact_all: Callable[[Sequence[str]], list[str]]
 ) -> list[dict[str, Any]]:
-    """Cases without personal data in `input` and `expected`."""
-
-    def clean(text: str | None) -> str | None:
-        return redact_all([text])[0] if text else text
-
+    """Cases without personal data in the contents of `input` and in `expected`."""
+    said = sorted({text for case in cases for text in _texts(case)})
+    clean = dict(zip(said, redact_all(said), strict=True))
     return [
         case
         | {
-            "input": [m | {"content": clean(m["content"])} for m in case["input"]]
+            "input": [m | {"content": clean[m["content"]]} for m in case["input"]]
             if isinstance(case["input"], list)
-            else clean(case["input"]),
-            "expected": clean(case["expected"]),
+            else clean[case["input"]],
+            "expected": clean.get(case["expected"]),
         }
         for case in cases
     ]
+
+
+def _texts(case: Mapping[str, Any]) -> list[str]:
+    """What is said and expected in a case."""
+    said = case["input"]
+    texts = [m["content"] for m in said] if isinstance(said, list) else [said]
+    return texts if case["expected"] is None else [*texts, case["expected"]]

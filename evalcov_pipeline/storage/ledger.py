@@ -34,7 +34,7 @@ _PROVENANCE = (
 )  # fmt: skip
 """What a later version of a case takes over where it does not say otherwise."""
 
-_FIXED = ("input", "expected", "created_at", "effective_at")
+_FIXED = ("input", "expected", "expected_tools", "created_at", "effective_at")
 """What never changes in a regression case."""
 
 _SCHEMA: Columns = {
@@ -165,8 +165,8 @@ def _newest(con: duckdb.DuckDBPyConnection) -> dict[str, Case]:
 
 def _stated(case: Mapping[str, Any]) -> Case:
     """A case without what it says nothing about."""
-    usual: tuple[Any, ...] = (None, [], ("status", "active"))
-    return {n: v for n, v in case.items() if v not in usual and (n, v) not in usual}
+    usual: tuple[Any, ...] = (("tags", []), ("raters", []), ("status", "active"))
+    return {n: v for n, v in case.items() if v is not None and (n, v) not in usual}
 
 
 def _following(before: Case, stated: Mapping[str, Any]) -> Case:

@@ -88,12 +88,12 @@ def add_texts(con: duckdb.DuckDBPyConnection, texts: pl.DataFrame) -> None:
 
 
 def week_texts(con: duckdb.DuckDBPyConnection, as_of: datetime) -> pl.DataFrame:
-    """text_hash and text of a week's sampled turns and of every version of every eval case."""
+    """text_hash and text of a week's sampled turns and of every user message of every eval case."""
     return frame(
         con,
         "SELECT text_hash, text FROM texts WHERE text_hash IN ("
         "SELECT text_hash FROM trace_sample WHERE as_of = ? UNION ALL"
-        " SELECT text_hash FROM eval_case_versions) ORDER BY text_hash",
+        " SELECT unnest(text_hashes) FROM eval_case_versions) ORDER BY text_hash",
         [as_of],
     )
 
@@ -103,5 +103,6 @@ def forget_unused_texts(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(
         "DELETE FROM texts WHERE NOT EXISTS ("
         "SELECT 1 FROM trace_sample s WHERE s.text_hash = texts.text_hash) AND NOT EXISTS ("
-        "SELECT 1 FROM eval_case_versions v WHERE v.text_hash = texts.text_hash)"
+        "SELECT 1 FROM (SELECT unnest(text_hashes) AS text_hash FROM eval_case_versions) v"
+        " WHERE v.text_hash = texts.text_hash)"
     )

@@ -20,10 +20,13 @@ CREATE TABLE IF NOT EXISTS ledger_head (
 CREATE TABLE IF NOT EXISTS eval_cases (
   case_id VARCHAR NOT NULL PRIMARY KEY, -- the suite's own id, or a content hash
   version BIGINT NOT NULL, -- 1 + number of later events
-  input VARCHAR NOT NULL, -- text, or a JSON list of {role, content} messages
+  input VARCHAR NOT NULL, -- text, or a JSON list of messages {role, content}, with tool_calls (names) where they called tools, and failed (true) where a tool did
   text_hash VARCHAR, -- last user message, redacted, see texts; NULL where there is none
+  text_hashes VARCHAR[] NOT NULL, -- every user message in order, likewise; NULL where no text is left
   n_turns BIGINT NOT NULL, -- user messages in input
   expected VARCHAR, -- expected answer
+  expected_tools VARCHAR[], -- tools that the answer to the last message should call, in order; NULL where the case does not say
+  outcome VARCHAR, -- how the written conversation went: success, abandoned or error; NULL where the case does not say
   category VARCHAR, -- the team's own grouping
   tags VARCHAR[] NOT NULL, -- labels
   origin VARCHAR NOT NULL, -- hand_authored, synthetic, production or incident
@@ -43,10 +46,13 @@ CREATE TABLE IF NOT EXISTS eval_cases (
 CREATE TABLE IF NOT EXISTS eval_case_versions (
   case_id VARCHAR NOT NULL, -- case
   version BIGINT NOT NULL, -- 1 + number of earlier events
-  input VARCHAR NOT NULL, -- text, or a JSON list of {role, content} messages
+  input VARCHAR NOT NULL, -- text, or a JSON list of messages {role, content}, with tool_calls (names) where they called tools, and failed (true) where a tool did
   text_hash VARCHAR, -- last user message, redacted, see texts; NULL where there is none
+  text_hashes VARCHAR[] NOT NULL, -- every user message in order, likewise; NULL where no text is left
   n_turns BIGINT NOT NULL, -- user messages in input
   expected VARCHAR, -- expected answer
+  expected_tools VARCHAR[], -- tools that the answer to the last message should call, in order; NULL where the case does not say
+  outcome VARCHAR, -- how the written conversation went: success, abandoned or error; NULL where the case does not say
   category VARCHAR, -- the team's own grouping
   tags VARCHAR[] NOT NULL, -- labels
   origin VARCHAR NOT NULL, -- hand_authored, synthetic, production or incident
