@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from evalcov_pipeline.formats.conversations import (
 )
 from evalcov_pipeline.formats.generic_evals import read_cases
 from evalcov_pipeline.formats.lines import Reject, Unreadable
-from evalcov_pipeline.settings import Settings
+from evalcov_pipeline.settings import Settings, get_settings
 from evalcov_pipeline.storage.ingest_evals import ingest_evals
+from evalcov_pipeline.storage.ledger import record_cases
 from evalcov_pipeline.storage.texts import week_texts
 from evalcov_pipeline.storage.warehouse import Warehouse, frame
 
@@ -246,6 +248,7 @@ def test_an_export_of_such_cases_comes_back_unchanged(
     home: Settings, format_: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("EVALCOV_HOME", str(home.home))
+    get_settings.cache_clear()
     cases = [
         {"case_id": name, "input": messages, "expected_tools": tools, "outcome": "success"}
         for (name, messages), tools in zip(SPELLINGS.items(), [[], ["a"], None] * 2, strict=True)
@@ -258,3 +261,17 @@ def test_an_export_of_such_cases_comes_back_unchanged(
         main(["export", "evals", "--format", format_, "--out", str(out)])
     again = ingest_evals("evals", [out], home)
     assert (again.accepted, again.duplicate, again.rejected) == (0, len(cases) + 1, 0)
+
+
+def test_a_suite_without_tool_calls_is_known_as_it_is(home: Settings) -> None:
+    messages = [user("hi"), assistant("hello"), {"role": "system", "content": "be kind"}, user("x")]
+    plain = {"case_id": "a", "input": "hi", "origin": "hand_authored", "tags": ["t"]}
+    chat = {"case_id": "b", "input": messages, "origin": "hand_authored", "expected": "bye"}
+    with Warehouse(home.warehouse).writer() as con:
+        record_cases(con, [plain, chat], at=datetime(2026, 3, 1), actor="an older version")
+    assert ingest_evals("evals", [suite(home, plain, chat)], home).accepted == 0
+    stated = plain | {"expected_tools": []}
+    assert ingest_evals("evals", [suite(home, stated, chat)], home).accepted == 1
+    with Warehouse(home.warehouse).reader() as con:
+        tools = con.execute("SELECT expected_tools FROM eval_cases ORDER BY case_id").fetchall()
+    assert tools == [([],), (None,)]
