@@ -55,6 +55,9 @@ BENCHMARKS = {
     ),
     "automation": Benchmark("Does Dagster's daemon ask for each refresh once?"),
     "speed": Benchmark("How fast, how much memory?", False, ("--quick",)),
+    "session_speed": Benchmark(
+        "How fast are the features of a million sessions?", False, ("--sessions", "20000")
+    ),
 }
 
 
