@@ -85,6 +85,10 @@ def compounding(
             session fails at every turn or at none and `flawless` is s itself.
         undecidable: neither can be told.
 
+    A turn that failed because the next one says it again is never the last, so short sessions fail
+    less by that evidence. Groups of mixed lengths then tend to 'clustered', by a point or two; the
+    rows by length hardly do.
+
     Intervals of rates: Wilson's at the effective size of a bootstrap of sessions within strata, so
     a group that is flawless throughout is not certain.
 
