@@ -71,9 +71,7 @@ def read_dialogues(path: Path) -> list[Dialogue]:
 def _dialogue(row: dict, texts: Sequence[str]) -> Dialogue:
     """Users and system alternate, and a user begins."""
     replies = row["turns"][1::2]
-    notices = [
-        [act for act in reply["acts"] if act.startswith("NOTIFY")] for reply in replies
-    ]
+    notices = [[act for act in reply["acts"] if act.startswith("NOTIFY")] for reply in replies]
     turns = tuple(
         Turn(query, answer, tuple(reply.get("tool_calls", ())), "NOTIFY_FAILURE" in notice)
         for query, answer, reply, notice in zip(

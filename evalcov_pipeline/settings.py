@@ -135,7 +135,7 @@ class SessionSettings(ClusterSettings):
     max_clusters: int = Field(40, ge=2)
     max_texts: int = Field(10_000, ge=100)
     """Most distinct sessions a fit looks at; a seeded draw by weight above that."""
-    outcomes_known: Share = Field(0.5, ge=0, le=1)
+    outcomes_known: Share = Field(0.3, ge=0, le=1)
     """Share of sessions, and of multi-turn cases, that must know their outcome to compare it."""
 
 

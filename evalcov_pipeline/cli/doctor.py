@@ -74,7 +74,8 @@ def _checks(settings: Settings) -> Iterator[tuple[str, bool, str]]:
                 " (SELECT count(*) FROM eval_cases WHERE regression AND status = 'active')"
                 " AS regressions,"
                 " (SELECT count(*) FROM coverage_scores WHERE headline) AS weeks,"
-                " (SELECT string_agg(taxonomy_id, ',') FROM taxonomies) AS taxonomies,"
+                " (SELECT string_agg(taxonomy_id, ',') FROM (SELECT taxonomy_id FROM taxonomies"
+                " UNION ALL SELECT taxonomy_id FROM session_taxonomies)) AS taxonomies,"
                 " (SELECT arg_max(embedding_fingerprint, fitted_at) FROM taxonomies) AS model",
             )
     except BadInput as error:

@@ -2,16 +2,17 @@
 
 import dagster as dg
 
+from evalcov_pipeline.defs.sessions import SESSION_TAXONOMY_OP
 from evalcov_pipeline.defs.taxonomy import TAXONOMY_OP
 
 _WEEKLY = dg.AssetSelection.groups(
-    "evals", "sampling", "embedding", "taxonomy", "coverage", "publish"
+    "evals", "sampling", "embedding", "taxonomy", "coverage", "sessions", "publish"
 ).materializable() | dg.AssetSelection.assets("suggestions", "suggestion_agreement")
 _REFRESH = dg.AssetSelection.assets(
     "refresh_plans", "refresh_candidates", "annotation_queue", "published"
 )
 
-REFIT = {TAXONOMY_OP: {"config": {"refit": True}}}
+REFIT = {op: {"config": {"refit": True}} for op in (TAXONOMY_OP, SESSION_TAXONOMY_OP)}
 """Configuration by op that makes a weekly run cluster the traffic anew."""
 
 daily_traces = dg.define_asset_job(

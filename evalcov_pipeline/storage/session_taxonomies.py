@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import duckdb
@@ -11,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from evalcov_pipeline.core.naming import ClusterName, name_clusters
+from evalcov_pipeline.core.session_naming import describe_clusters, typical_sessions
 from evalcov_pipeline.core.session_space import fit_space, session_vectors
 from evalcov_pipeline.core.shares import FloatArray
 from evalcov_pipeline.core.taxonomy import Taxonomy, assign
@@ -21,6 +23,9 @@ from evalcov_pipeline.storage.sessions import WeekSessions
 from evalcov_pipeline.storage.taxonomies import SESSIONS
 from evalcov_pipeline.storage.vectors import VectorCache
 from evalcov_pipeline.storage.warehouse import Warehouse, frame, replace_slice
+
+_SHOWN_QUERIES = 8
+"""Queries of a typical session that are kept."""
 
 
 def fit_session_taxonomy(
@@ -143,8 +148,23 @@ def _names(
     vectors: NDArray[np.float32],
     n_clusters: int,
 ) -> Sequence[ClusterName]:
+    """Clusters of sessions in words, with keywords of their queries and typical sessions."""
     said = [
-        " / ".join(texts.get(name, "") for name in hashes if name)
+        [texts[name] for name in hashes if name in texts]
         for hashes in sessions["text_hashes"].to_list()
     ]
-    return name_clusters(said, ids, weights, vectors, n_clusters)
+    named = name_clusters(
+        ["\n".join(queries) for queries in said], ids, weights, vectors, n_clusters
+    )
+    labels = describe_clusters(sessions, ids, weights, [n.keywords for n in named], n_clusters)
+    typical = typical_sessions(
+        sessions["session_hash"].to_list(), ids, weights, vectors, n_clusters, most=3
+    )
+    return [
+        replace(
+            name,
+            label=label,
+            exemplars=tuple(" / ".join(said[row][:_SHOWN_QUERIES]) for row in rows),
+        )
+        for name, label, rows in zip(named, labels, typical, strict=True)
+    ]

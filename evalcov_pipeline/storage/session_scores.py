@@ -1,0 +1,216 @@
+"""The score of whole sessions in a week: clusters, paths and compounding, computed and written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars as pl
+
+from evalcov_pipeline.core.compounding import compounding
+from evalcov_pipeline.core.scoring import WeekScore, score_week
+from evalcov_pipeline.settings import Settings
+from evalcov_pipeline.storage import taxonomies
+from evalcov_pipeline.storage.coverage import week_inputs, week_rules
+from evalcov_pipeline.storage.taxonomies import SESSIONS
+from evalcov_pipeline.storage.warehouse import Warehouse, frame, one_row, replace_slice
+
+TABLES = (
+    "session_scores", "session_coverage", "sequence_scores", "sequence_coverage",
+    "session_compounding",
+)  # fmt: skip
+"""Tables of a week's session score."""
+_TYPES = {"liabilities": pl.List(pl.String), "notes": pl.List(pl.String)}
+
+
+@dataclass(frozen=True)
+class SessionReport:
+    """Rows that a week has in `TABLES`, the headline score first."""
+
+    scores: list[dict[str, Any]]
+    clusters: pl.DataFrame
+    sequences: list[dict[str, Any]]
+    paths: pl.DataFrame
+    compounding: pl.DataFrame
+
+    @property
+    def headline(self) -> dict[str, Any]:
+        """The headline score."""
+        return self.scores[0]
+
+    @property
+    def contributions_off_by(self) -> float:
+        """How far the clusters' contributions are from the headline divergence, in bits."""
+        if self.headline["jsd"] is None:
+            return 0.0
+        own = self.clusters.filter(pl.col("taxonomy_id") == self.headline["taxonomy_id"])
+        return abs(float(own["jsd_contribution"].sum()) - self.headline["jsd"])
+
+
+def session_report(
+    con: duckdb.DuckDBPyConnection, settings: Settings, as_of: datetime
+) -> SessionReport | None:
+    """Score the sessions of one week under every session taxonomy that applies to it.
+
+    Args:
+        con: a reading connection.
+        settings: thresholds.
+        as_of: exclusive end of the week; its features and assignments are written.
+
+    Returns:
+        Its rows; None for a week without sampled sessions or before any session taxonomy.
+    """
+    used = taxonomies.applicable(con, as_of, SESSIONS)
+    sessions = frame(
+        con, "SELECT * FROM session_features WHERE as_of = ? ORDER BY source, session_id", [as_of]
+    )
+    if used is None or sessions.is_empty():
+        return None
+    cases = frame(
+        con,
+        "SELECT f.*, v.designed, v.effective_at FROM case_features f"
+        " JOIN eval_case_versions v USING (case_id) WHERE as_of = $1 AND status = 'active'"
+        " AND valid_from <= $1 AND (valid_to IS NULL OR valid_to > $1) ORDER BY case_id",
+        [as_of],
+    )
+    scores: list[dict[str, Any]] = []
+    clusters: list[pl.DataFrame] = []
+    for name in reversed(used.ids):
+        placed = _assigned(con, as_of, name, sessions)
+        week = _score(con, settings, as_of, name, placed, cases, scores)
+        notes = _notes(con, name, sessions, cases)
+        scores.append(
+            {
+                "taxonomy_id": name,
+                "headline": name == used.headline,
+                "window_start": as_of - timedelta(days=settings.sampling.window_days),
+                "window_end": as_of,
+                "n_multi_turn": cases.filter(pl.col("n_turns") > 1).height,
+                "notes": notes,
+                **week.score,
+            }
+        )
+        clusters.append(
+            week.clusters.join(
+                _outcomes(placed), on="cluster_id", how="left", maintain_order="left"
+            ).with_columns(taxonomy_id=pl.lit(name))
+        )
+    placed = _assigned(con, as_of, used.headline, sessions)
+    return SessionReport(
+        scores[::-1],
+        pl.concat(clusters[::-1], how="diagonal"),
+        [],
+        pl.DataFrame(schema={"status": pl.String, "minimal": pl.Boolean}),
+        _compounding(settings, as_of, placed, clusters[-1]),
+    )
+
+
+def write_session_report(
+    warehouse: Warehouse, as_of: datetime, report: SessionReport | None
+) -> None:
+    """Replace a week's rows of `TABLES`; without a report they are deleted."""
+    none = pl.DataFrame()
+    rows = dict.fromkeys(TABLES, none)
+    if report:
+        scores = pl.DataFrame(report.scores, infer_schema_length=None, schema_overrides=_TYPES)
+        sequences = pl.DataFrame(report.sequences, infer_schema_length=None)
+        frames = (scores, report.clusters, sequences, report.paths, report.compounding)
+        rows = dict(zip(TABLES, frames, strict=True))
+    stamp = pl.lit(as_of, pl.Datetime("us")).alias("as_of")
+    with warehouse.writer() as con:
+        for table, found in rows.items():
+            replace_slice(
+                con, table, found.with_columns(stamp) if len(found) else found, as_of=as_of
+            )
+
+
+def _assigned(
+    con: duckdb.DuckDBPyConnection, as_of: datetime, taxonomy_id: str, rows: pl.DataFrame
+) -> pl.DataFrame:
+    """Sessions or cases with their clusters under a session taxonomy."""
+    assigned = frame(
+        con,
+        "SELECT session_hash, cluster_id FROM session_assignments"
+        " WHERE as_of = ? AND taxonomy_id = ?",
+        [as_of, taxonomy_id],
+    )
+    return rows.join(assigned, on="session_hash", how="left", maintain_order="left").with_columns(
+        pl.col("cluster_id").fill_null(-1)
+    )
+
+
+def _score(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    as_of: datetime,
+    taxonomy_id: str,
+    sessions: pl.DataFrame,
+    cases: pl.DataFrame,
+    earlier: Sequence[dict[str, Any]],
+) -> WeekScore:
+    inputs = week_inputs(
+        con,
+        SESSIONS,
+        as_of,
+        taxonomy_id,
+        sessions.select(
+            "source", "session_id", "stratum", "traffic_weight", "steady_weight", "cluster_id",
+            text_hash="session_hash",
+        ),
+        _assigned(con, as_of, taxonomy_id, cases).select(
+            "case_id", "cluster_id", "designed", "effective_at"
+        ),
+        window_days=settings.sampling.window_days,
+        refit_shift_from=earlier[0]["jsd_adjusted"] if earlier else None,
+    )  # fmt: skip
+    return score_week(inputs, week_rules(settings, units="sessions"))
+
+
+def _notes(
+    con: duckdb.DuckDBPyConnection, taxonomy_id: str, sessions: pl.DataFrame, cases: pl.DataFrame
+) -> list[str]:
+    """What the comparison leaves out, or rests on."""
+    row = one_row(con, "SELECT note FROM session_taxonomies WHERE taxonomy_id = ?", [taxonomy_id])
+    notes = [row["note"]] if row and row["note"] else []
+    if sessions["n_tool_calls"].sum() == 0:
+        notes.append("No session of production has a tool call: tools are not compared.")
+    else:
+        guessed = cases.filter(~pl.col("tools_known")).height
+        if guessed:
+            notes.append(
+                f"{guessed} of {len(cases)} cases do not say which tools their answers call: these"
+                " are taken from the most similar production turns."
+            )
+    return notes
+
+
+def _outcomes(sessions: pl.DataFrame) -> pl.DataFrame:
+    """cluster_id, success_rate, abandoned_rate and mean_turns, weighted like steady traffic."""
+    weight = pl.col("steady_weight")
+    known = pl.col("outcome") != "unknown"
+    total = (weight * known).sum()
+
+    def rate(outcome: str) -> pl.Expr:
+        return pl.when(total > 0).then((weight * (pl.col("outcome") == outcome)).sum() / total)
+
+    return sessions.group_by("cluster_id").agg(
+        success_rate=rate("success"),
+        abandoned_rate=rate("abandoned"),
+        mean_turns=(weight * pl.col("n_turns")).sum() / weight.sum(),
+    )
+
+
+def _compounding(
+    settings: Settings, as_of: datetime, sessions: pl.DataFrame, clusters: pl.DataFrame
+) -> pl.DataFrame:
+    rng = np.random.default_rng([settings.coverage.seed, as_of.toordinal()])
+    named = sessions.join(
+        clusters.select("cluster_id", "cluster_key", "label"),
+        on="cluster_id",
+        maintain_order="left",
+    )
+    return compounding(named, rng, settings.coverage.resamples)
