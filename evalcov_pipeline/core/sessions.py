@@ -47,7 +47,7 @@ CHARACTERS_PER_TOKEN = 4.0
 """Rule of thumb by which context is estimated where it was not recorded."""
 NAMELESS = "?"
 """Stands for a tool call without a name."""
-TOPIC_QUANTILE = 0.95
+TOPIC_QUANTILE = 0.75
 """A turn closer to the one before than this share of same-topic pairs says the same thing again."""
 _BAD_LABELS = ("thumbs_down", "negative", "dislike", "bad", "incorrect", "down", "fail")
 _FEWEST_PAIRS = 50
