@@ -93,7 +93,7 @@ def cluster_coverage(
     low, high = production.interval()
     named = ids != NOVEL
     status = np.full(len(ids), "novel", dtype=object)
-    status[named] = _statuses(p[named], low[named], high[named], counts[named], n, liability_share)
+    status[named] = statuses(p[named], low[named], high[named], counts[named], n, liability_share)
 
     before = np.full(len(ids), np.nan if earlier_share_high is None else earlier_share_high)
     changed = (low > before) | (np.zeros(len(ids), bool) if moved is None else np.asarray(moved))
@@ -158,7 +158,7 @@ def significant_empties(share_low: FloatArray, counts: IntArray, n_cases: int) -
     return empty
 
 
-def _statuses(
+def statuses(
     p: FloatArray,
     low: FloatArray,
     high: FloatArray,
@@ -166,7 +166,19 @@ def _statuses(
     n: int,
     liability_share: float,
 ) -> NDArray[np.object_]:
-    """Statuses of named clusters with shares `p`, between `low` and `high`."""
+    """Statuses of clusters or paths, see `cluster_coverage`; none is novel.
+
+    Args:
+        p: (k,) production shares.
+        low: (k,) lower ends of their intervals.
+        high: (k,) upper ends.
+        counts: (k,) cases of each.
+        n: cases in the suite; a case may count in several.
+        liability_share: share from which an empty one is a liability; above 1 for never.
+
+    Returns:
+        (k,) statuses.
+    """
     from scipy.stats import false_discovery_control
 
     fewer = bdtr(counts, n, low)

@@ -33,20 +33,32 @@ class ProductionShares:
     n_eff: float
 
     def interval(self) -> tuple[FloatArray, FloatArray]:
-        """95 % interval of each share: Wilson's, at the share's own effective sample size.
+        """95 % interval of each share: low (k,), high (k,), within 0..1; see `share_interval`."""
+        return share_interval(self.shares, self.replicates, self.n_eff)
 
-        The effective size is p (1 - p) over the bootstrap variance, so it carries strata, weights
-        and the likeness of turns within a session; a share without variance has the Kish size.
-        Unlike percentiles it has an upper end above 0 for a category that was not sampled.
-        Source: Korn and Graubard (1998); Wilson (1927).
 
-        Returns:
-            low (k,), high (k,), within 0..1.
-        """
-        p, variance = self.shares, self.replicates.var(axis=0)
-        n = np.full_like(p, self.n_eff)
-        np.divide(p * (1 - p), variance, out=n, where=variance > 1e-15)
-        return wilson(p, n)
+def share_interval(
+    shares: FloatArray, replicates: FloatArray, n_eff: float
+) -> tuple[FloatArray, FloatArray]:
+    """95 % interval of each share: Wilson's, at the share's own effective sample size.
+
+    The effective size is p (1 - p) over the bootstrap variance, so it carries strata, weights and
+    the likeness of turns within a session; a share without variance has the Kish size. Unlike
+    percentiles it has an upper end above 0 for a category that was not sampled.
+    Source: Korn and Graubard (1998); Wilson (1927).
+
+    Args:
+        shares: (k,) shares, which need not sum to 1.
+        replicates: (r, k) their bootstrap replicates.
+        n_eff: Kish effective number of sessions.
+
+    Returns:
+        low (k,), high (k,), within 0..1.
+    """
+    variance = replicates.var(axis=0)
+    n = np.full_like(shares, n_eff)
+    np.divide(shares * (1 - shares), variance, out=n, where=variance > 1e-15)
+    return wilson(shares, n)
 
 
 def wilson(rate: FloatArray, n: ArrayLike) -> tuple[FloatArray, FloatArray]:
@@ -109,6 +121,53 @@ def kish(weights: ArrayLike) -> float:
     """
     w = np.asarray(weights, dtype=float)
     return float(w.sum() ** 2 / (w @ w))
+
+
+def unit_weights(weights: ArrayLike, strata: ArrayLike, n_sessions: int) -> FloatArray:
+    """Session weights that sum to 1.
+
+    Args:
+        weights: (s,) finite, non-negative, not all zero.
+        strata: (s,) strata of the sessions.
+        n_sessions: s; 0 gives no weight at all.
+
+    Raises:
+        ValueError: lengths that disagree, or bad weights.
+    """
+    w = np.asarray(weights, dtype=float)
+    if w.shape != (n_sessions,) or np.shape(strata) != w.shape:
+        raise ValueError(f"{n_sessions} sessions, {w.shape} weights, {np.shape(strata)} strata")
+    if n_sessions and (not np.isfinite(w).all() or (w < 0).any() or w.sum() <= 0):
+        raise ValueError("session weights must be finite, non-negative and not all zero")
+    return w / w.sum() if n_sessions else w
+
+
+def replicated_means(
+    values: csr_array,
+    weights: FloatArray,
+    strata: ArrayLike,
+    rng: np.random.Generator,
+    resamples: int,
+) -> FloatArray:
+    """Weighted means over sessions, resampled by session within stratum.
+
+    Args:
+        values: (s, k) values of each session.
+        weights: (s,) non-negative, not all zero.
+        strata: (s,) labels of the strata that the sessions were drawn from.
+        rng: source of the resamples.
+        resamples: number of replicates, >= 1.
+
+    Returns:
+        (resamples, k) means.
+    """
+    weighted = csr_array(values.multiply(weights[:, None]).T)
+    return np.concatenate(
+        [
+            np.asarray(weighted @ factors / (weights @ factors)).T
+            for factors in bootstrap_factors(strata, rng, resamples)
+        ]
+    )
 
 
 def bootstrap_factors(
