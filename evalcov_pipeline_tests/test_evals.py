@@ -29,6 +29,7 @@ from evalcov_pipeline.storage.ledger import (
     read_events,
     record_cases,
 )
+from evalcov_pipeline.storage.texts import add_texts, forget_unused_texts, week_texts
 from evalcov_pipeline.storage.warehouse import Warehouse, frame
 
 MARCH, APRIL, MAY = datetime(2026, 3, 1), datetime(2026, 4, 1), datetime(2026, 5, 1)
@@ -114,6 +115,28 @@ def test_a_multi_turn_case_is_covered_by_its_last_user_message(
     assert con.execute(joined).fetchall() == [("cancel my order", 2)]
 
 
+@pytest.mark.parametrize(
+    ("with_previous_turn", "expected"),
+    [(False, ["hello", "cancel", "now"]), (True, ["hello", "hello cancel", "cancel now"])],
+)
+def test_every_user_message_has_the_text_that_its_turn_would_have_in_production(
+    con: duckdb.DuckDBPyConnection, with_previous_turn: bool, expected: list[str]
+) -> None:
+    messages = [{"role": "user", "content": text} for text in ("hello", "cancel", "now")]
+    messages.insert(1, {"role": "assistant", "content": "hi", "tool_calls": ["greet"]})
+    record_cases(con, [case("m", messages)], at=MARCH, actor="x")  # type: ignore[arg-type]
+    derive_suite(
+        con, oldest_traffic=OLDEST, redact_all=unchanged, with_previous_turn=with_previous_turn
+    )
+    add_texts(con, pl.DataFrame({"text_hash": ["unused"], "text": ["of no case any more"]}))
+    forget_unused_texts(con)
+    known = dict(week_texts(con, MARCH).rows())
+    ((hashes, last),) = con.execute("SELECT text_hashes, text_hash FROM eval_cases").fetchall()
+    assert [known[name] for name in hashes] == expected
+    assert last == hashes[-1]
+    assert con.execute("SELECT count(*) FROM texts").fetchall() == [(3,)]
+
+
 def rehash(con: duckdb.DuckDBPyConnection, first: int) -> None:
     """Compute the hashes from an event on anew, as somebody who knows how would."""
     previous = GENESIS
@@ -190,6 +213,7 @@ def guard(name: str, text: str = "charged twice", **fields: Any) -> dict[str, An
         ({"regression": False}, "stays one"),
         ({"input": "something easier"}, "its input cannot change"),
         ({"expected": "Anything."}, "its expected cannot change"),
+        ({"expected_tools": []}, "its expected_tools cannot change"),
         ({"created_at": "2027-01-01T00:00:00Z"}, "its created_at cannot change"),
     ],
 )

@@ -23,7 +23,7 @@ from evalcov_pipeline.cli import BAD_INPUT, CHECK_FAILED, jobs, main
 from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats import find
-from evalcov_pipeline.formats.annotations import write_csv
+from evalcov_pipeline.formats.annotations import dialogue, write_csv
 from evalcov_pipeline.formats.label_studio import INTERFACE
 from evalcov_pipeline.formats.label_studio import write as write_label_studio
 from evalcov_pipeline.settings import Settings, get_settings
@@ -292,6 +292,17 @@ def test_no_cell_of_an_exported_queue_is_a_formula(home: Settings) -> None:
     (cells,) = exported_cells(row)
     assert (cells["query"], cells["answer"]) == ("'=1+1", "'@sum")
     assert cells["context"] == "user: Hello, I have a question.\nassistant: How can I help?"
+
+
+def test_an_exported_queue_tells_which_tools_were_called() -> None:
+    said = [
+        {"role": "user", "content": "two seats"},
+        {"role": "assistant", "content": "", "tool_calls": ["search", "?"]},
+        {"role": "tool", "content": "none", "failed": True},
+    ]
+    assert dialogue(json.dumps(said)) == (
+        "user: two seats\nassistant: (called: search, ?)\ntool: none (failed)"
+    )
 
 
 # ---- Label Studio

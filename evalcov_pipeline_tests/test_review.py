@@ -378,7 +378,8 @@ def test_calibration_sways_nobody(queued_home: Settings, app: Starlette) -> None
 
 def test_texts_with_markup_stay_texts(queued_home: Settings, app: Starlette) -> None:
     evil = "</textarea><script>alert(1)</script><img src=x onerror=alert(1)>\"'"
-    context = orjson.dumps([{"role": evil, "content": evil}]).decode()
+    said = {"role": evil, "content": evil, "tool_calls": [evil]}
+    context = orjson.dumps([said]).decode()
     suggestion = orjson.dumps({"keep": True, "expected": evil, "by": evil, "neighbours": [evil]})
     change(
         queued_home, PLAIN, text=evil, answer=evil, context=context, reason=evil, category=evil,
@@ -394,6 +395,19 @@ def test_texts_with_markup_stay_texts(queued_home: Settings, app: Starlette) -> 
         assert "<script>alert" not in page
         assert "<img" not in page
     assert evil in unescape(pages[0])
+
+
+def test_the_page_tells_which_tools_were_called_before_the_query(
+    queued_home: Settings, app: Starlette
+) -> None:
+    said = [
+        {"role": "user", "content": "a table for two"},
+        {"role": "assistant", "content": "", "tool_calls": ["search", "book"]},
+        {"role": "tool", "content": "no such day", "failed": True},
+    ]
+    change(queued_home, PLAIN, context=orjson.dumps(said).decode())
+    page = Browser(app, "ann").until(PLAIN).page
+    assert re.findall(r'class="called"[^>]*>(.*?)</p>', page) == ["called: search, book", "failed"]
 
 
 def test_only_the_own_pages_of_this_server_are_served(

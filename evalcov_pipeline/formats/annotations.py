@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 
 from evalcov_pipeline.formats import fields
+from evalcov_pipeline.formats.conversations import calls_in_words
 from evalcov_pipeline.formats.lines import Reject, Unreadable
 from evalcov_pipeline.formats.messages import parsed
 from evalcov_pipeline.formats.rows import inert, read_rows
@@ -122,7 +123,13 @@ def dialogue(context: str | None) -> str | None:
     """Messages (JSON, as in `annotation_queue.context`) for people to read: one line each."""
     if context is None:
         return None
-    return "\n".join(f"{m['role']}: {m['content']}" for m in orjson.loads(context))
+    return "\n".join(map(_line, orjson.loads(context)))
+
+
+def _line(message: Mapping[str, Any]) -> str:
+    called = calls_in_words(message)
+    said = [f"{message['role']}:", message["content"], f"({called})" if called else ""]
+    return " ".join(filter(None, said))
 
 
 def to_fill_in(task: Mapping[str, Any]) -> Row:

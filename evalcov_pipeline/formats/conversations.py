@@ -46,7 +46,7 @@ def read_conversation(value: Any) -> list[Message]:
 def calls_in_words(message: Mapping[str, Any]) -> str:
     """What a canonical message called and whether a tool failed; empty where there is nothing."""
     called = message.get("tool_calls")
-    told = [f"called: {', '.join(called)}"] if called else []
+    told = [f"called: {', '.join(map(str, called))}"] if called else []
     return "; ".join(told + ["failed"] * bool(message.get("failed")))
 
 

@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.formats.conversations import calls_in_words
 from evalcov_pipeline.formats.messages import content, parsed
 from evalcov_pipeline.review.labels import Answer, labels_on
 from evalcov_pipeline.settings import Settings
@@ -47,7 +48,7 @@ class Case:
     Attributes:
         task: row of `annotation_queue`, with production_share, cluster_status and eval_cases of its
             cluster in the newest score and its gap_score, where they are known.
-        turns: role and text of what was said before the query.
+        turns: role and text of what was said before the query, and what was called, in words.
         labels: those that disagree, where this case has to be adjudicated.
         suggestion: None where there is none, and for calibration: nothing may sway the rater.
         neighbours: cases of the suite that are nearest to the query, nearest first; None where
@@ -56,7 +57,7 @@ class Case:
     """
 
     task: Mapping[str, Any]
-    turns: Sequence[tuple[str, str]]
+    turns: Sequence[tuple[str, str, str]]
     labels: Sequence[Mapping[str, Any]]
     suggestion: Suggestion | None
     neighbours: Sequence[Mapping[str, Any]] | None
@@ -208,10 +209,14 @@ def _neighbour(near: Any) -> str:
     return f"{what} (cosine {cosine:.2f})" if isinstance(cosine, float) else str(what)
 
 
-def _turns(context: str | None) -> list[tuple[str, str]]:
-    """Role and text of the messages of a task's context."""
+def _turns(context: str | None) -> list[tuple[str, str, str]]:
+    """Role, text and calls in words of the messages of a task's context."""
     messages = parsed(context) if context else []
     if not isinstance(messages, list):
         return []
-    said = [(m.get("role"), content(m)) for m in messages if isinstance(m, Mapping)]
-    return [(str(role or "unknown"), text) for role, text in said if text]
+    said = [
+        (str(m.get("role") or "unknown"), content(m) or "", calls_in_words(m))
+        for m in messages
+        if isinstance(m, Mapping)
+    ]
+    return [(role, text, called) for role, text, called in said if text or called]
