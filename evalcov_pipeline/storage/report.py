@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from evalcov_pipeline.storage.report_sessions import ScoredSessions, read_sessions
 from evalcov_pipeline.storage.warehouse import frame, one_row
 
 PLANS = 6
@@ -34,6 +35,7 @@ class Scored:
         changes: cases `added` and `retired` since the oldest week of the history.
         refreshes: the newest rows of `refresh_plans`, newest first, with `decided` (tasks that
             people decided) and `waiting` (tasks that wait for them).
+        sessions: the same week's whole sessions; None where they have no score.
     """
 
     score: dict[str, Any]
@@ -45,6 +47,7 @@ class Scored:
     suite: pl.DataFrame
     changes: dict[str, int]
     refreshes: pl.DataFrame
+    sessions: ScoredSessions | None
 
     @property
     def waiting(self) -> int:
@@ -110,6 +113,7 @@ def read_scored(con: duckdb.DuckDBPyConnection) -> Scored | None:
             """,
             [PLANS],
         ),
+        sessions=read_sessions(con, as_of),
     )
 
 

@@ -1,0 +1,91 @@
+"""Reads what the HTML report shows of whole sessions from the published tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from evalcov_pipeline.storage.warehouse import frame, one_row
+
+
+@dataclass(frozen=True)
+class ScoredSessions:
+    """The headline score of one week's sessions and everything that is shown beside it.
+
+    Attributes:
+        score: the row of `session_scores`.
+        taxonomy: the row of `session_taxonomies`; empty if it is gone.
+        clusters: rows of `session_coverage` under that taxonomy, largest share first.
+        orders: rows of `sequence_scores` by kind, queries before tools.
+        paths: rows of `sequence_coverage`, most travelled first.
+        compounding: rows of `session_compounding`.
+        knowledge: shares 0..1 of what was recorded, None where there is nothing to look at:
+            `several_turns` (sessions of more than one turn), `outcomes` (sessions whose outcome is
+            known), `tools` (sessions whose tool calls were recorded), `case_tools` (cases that name
+            all of their tool calls).
+    """
+
+    score: Mapping[str, Any]
+    taxonomy: Mapping[str, Any]
+    clusters: pl.DataFrame
+    orders: Mapping[str, Mapping[str, Any]]
+    paths: pl.DataFrame
+    compounding: pl.DataFrame
+    knowledge: Mapping[str, float | None]
+
+    @property
+    def untested_paths(self) -> pl.DataFrame:
+        """Paths that surely no case walks while every part of them is tested, as `paths`."""
+        return self.paths.filter((pl.col("status") == "gap") & pl.col("minimal"))
+
+
+def read_sessions(con: duckdb.DuckDBPyConnection, as_of: datetime) -> ScoredSessions | None:
+    """What is known of the sessions of the week that ends at `as_of`; None without their score."""
+    score = one_row(con, "SELECT * FROM session_scores WHERE headline AND as_of = ?", [as_of])
+    if score is None:
+        return None
+    taxonomy_id = score["taxonomy_id"]
+    orders = frame(con, "SELECT * FROM sequence_scores WHERE as_of = ? ORDER BY kind", [as_of])
+    return ScoredSessions(
+        score=score,
+        taxonomy=one_row(
+            con, "SELECT * FROM session_taxonomies WHERE taxonomy_id = ?", [taxonomy_id]
+        )
+        or {},
+        clusters=frame(
+            con,
+            "SELECT * FROM session_coverage WHERE as_of = ? AND taxonomy_id = ?"
+            " ORDER BY production_share DESC, cluster_id",
+            [as_of, taxonomy_id],
+        ),
+        orders={row["kind"]: row for row in orders.iter_rows(named=True)},
+        paths=frame(
+            con,
+            "SELECT * FROM sequence_coverage WHERE as_of = ?"
+            " ORDER BY production_share DESC, length, kind, ngram",
+            [as_of],
+        ),
+        compounding=frame(
+            con, "SELECT * FROM session_compounding WHERE as_of = ? ORDER BY mean_turns", [as_of]
+        ),
+        knowledge=one_row(
+            con,
+            """
+            SELECT several_turns, outcomes, tools, case_tools
+            FROM (
+              SELECT sum(steady_weight) FILTER (n_turns > 1) / sum(steady_weight) AS several_turns,
+                     sum(steady_weight) FILTER (outcome <> 'unknown') / sum(steady_weight)
+                       AS outcomes,
+                     sum(steady_weight) FILTER (tools_known) / sum(steady_weight) AS tools
+              FROM session_features WHERE as_of = $1
+            ), (SELECT avg(tools_known::INTEGER) AS case_tools FROM case_features WHERE as_of = $1)
+            """,
+            [as_of],
+        )
+        or {},
+    )
