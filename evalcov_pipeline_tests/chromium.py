@@ -79,6 +79,13 @@ class Page:
         self._ask("Page.navigate", url=address)
         self._await("Page.loadEventFired")
 
+    def resize(self, width: int, height: int = 900) -> None:
+        """Show the page as on a screen of so many pixels."""
+        self._ask(
+            "Emulation.setDeviceMetricsOverride",
+            width=width, height=height, deviceScaleFactor=1, mobile=False,
+        )  # fmt: skip
+
     def type(self, *keys: str) -> None:
         """Press keys on the page."""
         for key in keys:

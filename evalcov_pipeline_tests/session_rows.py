@@ -20,8 +20,7 @@ TABLES = (
     "session_compounding",
 )  # fmt: skip
 TOOLS = ("search", "open_order", "refund", "cancel", "book", "escalate")
-BANDS = {"1 turn": (1, 1), "2 turns": (2, 2), "3 to 4 turns": (3, 4), "5 to 7 turns": (5, 7),
-         "8 to 12 turns": (8, 12)}  # fmt: skip
+BANDS = {"1": (1, 1), "2": (2, 2), "3-4": (3, 4), "5-7": (5, 7), "8-12": (8, 12)}
 KINDS = (
     ("one turn, no tools: track, parcel, arrived", "covered", .41, .58, .88, .06, 1.0),
     ("2-4 turns, search -> open_order: address, change", "thin", .23, .12, .81, .11, 2.7),
@@ -198,13 +197,13 @@ def _order(as_of: datetime, kind: str, jsd: float) -> dict[str, Any]:
 
 def _compounding(as_of: datetime, features: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     rows = [_group(as_of, "all", "all", "all sessions", 3.1, 0.93, 0.82, 0.84, 0.74, "clustered")]
-    for number, (label, (low, high)) in enumerate(BANDS.items()):
+    for number, (name, (low, high)) in enumerate(BANDS.items()):
         turns = (low + high) / 2
         inside = [row for row in features if low <= row["n_turns"] <= high]
         verdict = "undecidable" if turns < 2 else "clustered"
         seen = 0.94 ** (turns * 0.6) if turns > 1 else 0.94
         rows.append(
-            _group(as_of, "length", label, label, turns, 0.94, 0.94**turns, seen,
+            _group(as_of, "length", name, f"{name} turns", turns, 0.94, 0.94**turns, seen,
                    0.9 - 0.05 * number, verdict, len(inside))
         )  # fmt: skip
     for number, (label, *_, turns) in enumerate(KINDS):

@@ -22,6 +22,7 @@ from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.reports import charts
 from evalcov_pipeline.reports.findings import find_gaps, next_steps
 from evalcov_pipeline.reports.page import render, write_report
+from evalcov_pipeline.reports.traffic_map import MOST_POINTS
 from evalcov_pipeline.settings import Settings, get_settings
 from evalcov_pipeline.storage.published import reading
 from evalcov_pipeline.storage.report import Scored, read_scored
@@ -280,10 +281,10 @@ def test_a_page_of_80_clusters_and_long_foreign_texts_stays_under_5_megabytes(
     texts = pl.concat([small.texts] * (n // len(small.texts) + 1)).head(n)
     texts = texts.with_columns(text=pl.lit("漢字 & 😀 " * 60), label=pl.lit("w" * 3000))
     clusters = pl.concat([small.clusters] * 80).head(80)
-    assert n > charts.MOST_POINTS
+    assert n > MOST_POINTS
     html = render(replace(small, texts=texts, clusters=clusters), scored)
     assert len(html.encode()) < 5 * MEGABYTE
-    assert f"{charts.MOST_POINTS:,} of 20,000 texts are drawn" in html
+    assert f"{MOST_POINTS:,} of 20,000 texts are drawn" in html
 
 
 def test_a_report_waits_for_nobody_who_holds_the_warehouse(copy: Settings) -> None:

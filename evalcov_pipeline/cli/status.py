@@ -12,6 +12,8 @@ import orjson
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import Settings, get_settings
 
+_PATHS = 5
+
 
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -37,7 +39,7 @@ def print_status(
         return
     score = status["score"]
     click.echo(f"\nWeek to {score['as_of']:%Y-%m-%d}: {score['verdict']}")
-    for line in _figures(score):
+    for line in [*_figures(score), *_session_figures(status)]:
         click.echo(f"  {line}")
     if status["gaps"]:
         click.echo("Largest untested clusters:")
@@ -51,10 +53,14 @@ def print_status(
 
 
 def read_status(settings: Settings, as_of: datetime | None = None) -> dict[str, Any]:
-    """The newest headline score or that of one week, its largest gaps and what to do next."""
+    """The newest headline score or that of one week, its largest gaps and what to do next.
+
+    Keys that begin with session_ tell of whole sessions; they are empty where these have no score.
+    """
     from evalcov_pipeline.reports.findings import next_steps
     from evalcov_pipeline.storage.annotation import WAITING
     from evalcov_pipeline.storage.published import reading
+    from evalcov_pipeline.storage.report_sessions import read_sessions
     from evalcov_pipeline.storage.warehouse import frame, one_row
 
     with reading(settings.published) as con:
@@ -81,6 +87,7 @@ def read_status(settings: Settings, as_of: datetime | None = None) -> dict[str, 
             " ORDER BY production_share DESC, cluster_id LIMIT 5",
             [score["as_of"], score["taxonomy_id"]],
         ).to_dicts()
+        sessions = read_sessions(con, score["as_of"])
         waiting = con.execute(
             "SELECT count(*) FROM annotation_queue WHERE list_contains($1, status)", [list(WAITING)]
         ).fetchall()[0][0]
@@ -88,7 +95,10 @@ def read_status(settings: Settings, as_of: datetime | None = None) -> dict[str, 
         "score": dict(score),
         "gaps": gaps,
         "waiting": waiting,
-        "next": str(next_steps(score, waiting=waiting)[0]),
+        "session_score": dict(sessions.score) if sessions else None,
+        "session_sequences": list(sessions.orders.values()) if sessions else [],
+        "session_paths": sessions.untested_paths.head(_PATHS).to_dicts() if sessions else [],
+        "next": str(next_steps(score, waiting=waiting, sessions=sessions)[0]),
     }
 
 
@@ -107,6 +117,22 @@ def _figures(score: Mapping[str, Any]) -> list[str]:
     )
     lines.append(f"trend      {score['diagnosis'] or '-'} ({score['diagnosis_reason']})")
     return lines
+
+
+def _session_figures(status: Mapping[str, Any]) -> list[str]:
+    score = status["session_score"]
+    if score is None:
+        return []
+    parts = [f"{score['n_multi_turn']} of {score['n_eval']} cases have several turns"]
+    if score["jsd_adjusted"] is not None:
+        degraded = "degraded" if score["degraded"] else score["band"]
+        parts.insert(0, f"divergence {score['jsd_adjusted']:.2f} ({degraded})")
+    parts += [
+        f"{_percent(row['untested_share'])} of sessions walk untested paths of {row['kind']}"
+        for row in status["session_sequences"]
+        if row["untested_share"] is not None
+    ]
+    return [f"sessions   {'; '.join(parts)}"]
 
 
 def _percent(share: float | None) -> str:

@@ -1,80 +1,25 @@
-"""The report's charts, as SVG that needs no script.
-
-vl-convert (BSD-3-Clause, maintained by the Vega project, no further dependencies) draws Vega-Lite
-offline while the page is written: a chart then costs its own kilobytes and prints, follows dark
-mode by CSS and works where scripts are blocked. Bokeh and Altair would put 0.9 to 1.3 MB of
-JavaScript into every page, plotly 4.8 MB; matplotlib has neither colours that follow the page nor
-texts per point.
-
-Colours are CSS variables of the page. What a mark stands for is its `aria-label`, which the page
-shows when it is pointed at.
-"""
+"""The report's charts of the score over time and of the suite."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Any
 
 import polars as pl
 from markupsafe import Markup
 
-Spec = dict[str, Any]
-Box = tuple[float, float, float, float]
+from evalcov_pipeline.reports.drawing import LETTER, Spec, draw, shortened
 
-LEVELS = ("tested", "less tested", "in a gap", "deep in a gap")
-"""How well a text is covered, best first."""
-MOST_POINTS = 3000
-"""Texts on the map: more would make the page heavy, not clearer."""
-_LONGEST_TIP = 140
 _LONGEST_NOTE = 60
 _LONGEST_JUDGE = 24
 _UPPER, _LOWER = 190, 150
-_WITHOUT_LABELS = 500
-_EDGE = 22
-_LETTER = 8.4
-_SIDES = {
-    "right": ("left", 15, 0), "left": ("right", -15, 0),
-    "above": ("center", 0, -24), "below": ("center", 0, 24),
-}  # fmt: skip
-"""Alignment and offset in pixels of a label beside its badge."""
 _AGES = (
     (30, "under 30 days"), (90, "30–90 days"), (180, "90–180 days"), (365, "180–365 days"),
     (None, "over a year"),
 )  # fmt: skip
 _LINE = {"interpolate": "linear", "strokeWidth": 2}
-_CONFIG: Spec = {
-    "font": "system-ui, sans-serif",
-    "view": {"stroke": None},
-    "axis": {
-        "labelColor": "var(--muted)",
-        "labelFontSize": 12,
-        "titleColor": "var(--muted)",
-        "titleFontSize": 12,
-        "titleFontWeight": "normal",
-        "gridColor": "var(--line)",
-        "domainColor": "var(--line)",
-        "tickColor": "var(--line)",
-        "aria": False,
-    },
-    "text": {"color": "var(--muted)", "fontSize": 12, "aria": False},
-    "rule": {"color": "var(--muted)", "aria": False},
-    "area": {"aria": False},
-    "line": {"aria": False},
-}
-
-
-@dataclass(frozen=True)
-class Badge:
-    """A numbered place on the map."""
-
-    x: float
-    y: float
-    label: str
 
 
 def trend(history: pl.DataFrame, threshold: float, width: int) -> Markup:
@@ -150,140 +95,7 @@ def trend(history: pl.DataFrame, threshold: float, width: int) -> Markup:
     panels = [{"width": width, "height": _UPPER, "layer": upper}]
     if quality:
         panels.append({"width": width, "height": _LOWER, "layer": lower})
-    return _svg({"vconcat": panels, "spacing": 12})
-
-
-def traffic_map(
-    texts: pl.DataFrame, cases: pl.DataFrame, badges: Sequence[Badge], width: int
-) -> Markup:
-    """Production texts by how well they are covered, eval cases over them, the gaps numbered.
-
-    Args:
-        texts: text, label, level (of `LEVELS`), map_x and map_y.
-        cases: case_id, label, text, map_x, map_y.
-        badges: the gaps, most important first; on a narrow map they have no label.
-        width: pixels.
-    """
-    wide = width > _WITHOUT_LABELS
-    height = round(width * (0.72 if wide else 1))
-    ordered = sorted(texts.iter_rows(named=True), key=lambda row: LEVELS.index(row["level"]))
-    points = [
-        {
-            "x": round(row["map_x"], 3), "y": round(row["map_y"], 3), "level": row["level"],
-            "tip": _tip(row["text"], row["label"], row["level"]),
-        }
-        for row in ordered
-    ]  # fmt: skip
-    suite = [
-        {
-            "x": round(row["map_x"], 3), "y": round(row["map_y"], 3),
-            "tip": _tip(row["text"] or "", row["label"], f"eval case {row['case_id']}"),
-        }
-        for row in cases.drop_nulls(["map_x", "map_y"]).iter_rows(named=True)
-    ]  # fmt: skip
-    place: Spec = {}
-    frame: dict[str, tuple[float, float]] = {}
-    for axis, pixels in (("x", width), ("y", height)):
-        known = [row[axis] for row in (*points, *suite)]
-        edge = (max(known) - min(known) or 1.0) * _EDGE / pixels
-        frame[axis] = (min(known) - edge, max(known) + edge)
-        place[axis] = {
-            "field": axis,
-            "type": "quantitative",
-            "axis": None,
-            "scale": {"domain": frame[axis], "nice": False, "zero": False},
-        }
-    named = [
-        {"x": badge.x, "y": badge.y, "number": str(number), "label": badge.label, "side": side}
-        for number, (badge, side) in enumerate(
-            zip(badges, _label_sides(badges, frame, width, height), strict=True), 1
-        )
-    ]
-    tip = {"description": {"field": "tip"}}
-    colours = {
-        "field": "level",
-        "type": "ordinal",
-        "legend": None,
-        "scale": {
-            "domain": list(LEVELS),
-            "range": [f"var(--level-{i})" for i in range(len(LEVELS))],
-        },
-    }
-    layers: list[Spec] = [
-        {
-            "data": {"values": points},
-            "mark": {"type": "circle", "size": 26 if wide else 14, "opacity": 0.75},
-            "encoding": {**place, **tip, "color": colours},
-        },
-        {
-            "data": {"values": suite},
-            "mark": {
-                "type": "point", "shape": "diamond", "filled": True, "size": 58 if wide else 26,
-                "fill": "var(--ink)", "stroke": "var(--page)", "strokeWidth": 1, "opacity": 1,
-            },
-            "encoding": {**place, **tip},
-        },
-        *(
-            {
-                "data": {"values": [row for row in named if row["side"] == side]},
-                "mark": {
-                    "type": "text", "align": align, "dx": dx, "dy": dy, "fontSize": 14,
-                    "fontWeight": 600, "color": "var(--ink)",
-                },
-                "encoding": {**place, "text": {"field": "label"}},
-            }
-            for side, (align, dx, dy) in (_SIDES.items() if wide else ())
-        ),
-        {
-            "data": {"values": named},
-            "mark": {
-                "type": "circle", "size": 440 if wide else 230, "opacity": 1, "aria": False,
-                "fill": "var(--badge)", "stroke": "var(--page)", "strokeWidth": 1.5,
-            },
-            "encoding": place,
-        },
-        {
-            "name": "number",
-            "data": {"values": named},
-            "mark": {
-                "type": "text", "fontSize": 13 if wide else 11, "fontWeight": 700,
-                "baseline": "middle", "color": "var(--on-badge)",
-            },
-            "encoding": {**place, "text": {"field": "number"}},
-        },
-    ]  # fmt: skip
-    return _svg({"width": width, "height": height, "padding": 0, "layer": layers})
-
-
-def _label_sides(
-    badges: Sequence[Badge], frame: Mapping[str, tuple[float, float]], width: int, height: int
-) -> list[str | None]:
-    """On which side of its badge each label has room; None where it has none."""
-    centres = []
-    for badge in badges:
-        (left, right), (bottom, top) = frame["x"], frame["y"]
-        centres.append(
-            (width * (badge.x - left) / (right - left), height * (top - badge.y) / (top - bottom))
-        )
-    taken = [(x - 12, y - 12, x + 12, y + 12) for x, y in centres]
-    chosen: list[str | None] = []
-    for badge, (x, y) in zip(badges, centres, strict=True):
-        long = _LETTER * len(badge.label)
-        found = None
-        for side, (align, dx, dy) in _SIDES.items():
-            start = x + dx - {"left": 0.0, "center": long / 2, "right": long}[align]
-            box = (start, y + dy - 9, start + long, y + dy + 9)
-            inside = box[0] >= 0 and box[2] <= width and box[1] >= 0 and box[3] <= height
-            if inside and not any(_overlap(box, other) for other in taken):
-                taken.append(box)
-                found = side
-                break
-        chosen.append(found)
-    return chosen
-
-
-def _overlap(a: Box, b: Box) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+    return draw({"vconcat": panels, "spacing": 12})
 
 
 def ages(cases: pl.DataFrame, as_of: datetime, origins: Sequence[str], width: int) -> Markup:
@@ -299,7 +111,7 @@ def ages(cases: pl.DataFrame, as_of: datetime, origins: Sequence[str], width: in
         {"age": _age(as_of - at), "origin": origin}
         for origin, at in cases.select("origin", "effective_at").iter_rows()
     ]
-    return _svg(
+    return draw(
         {
             "width": width,
             "height": {"step": 30},
@@ -338,7 +150,7 @@ def suite_size(suite: pl.DataFrame, origins: Sequence[str], width: int) -> Marku
         {"week": f"{as_of:%d %b %Y}", "origin": origin, "cases": n}
         for as_of, origin, n in suite.select("as_of", "origin", "cases").iter_rows()
     ]
-    return _svg(
+    return draw(
         {
             "width": width,
             "height": 150,
@@ -382,7 +194,7 @@ def sparkline(shares: Sequence[float | None]) -> Markup:
         },
         "y": {"field": "y", "type": "quantitative", "axis": None, "scale": {"zero": True}},
     }  # fmt: skip
-    return _svg(
+    return draw(
         {
             "width": 72,
             "height": 18,
@@ -465,10 +277,10 @@ def _marked(
     for at, name in sorted(moments, reverse=True):
         place = width * ((at.replace(tzinfo=UTC) - start) / (end - start))
         side = "right" if place > width / 2 else "left"
-        reach = place + (5 + _LETTER * len(name)) * (side == "left")
+        reach = place + (5 + LETTER * len(name)) * (side == "left")
         shown = name if reach < free else ""
         if shown:
-            free = reach - (5 + _LETTER * len(name))
+            free = reach - (5 + LETTER * len(name))
         rows.append({"week": _utc(at), "name": shown, "side": side})
     return [
         {
@@ -519,32 +331,3 @@ def _age(age: timedelta) -> str:
 
 def _utc(instant: datetime) -> str:
     return f"{instant.isoformat()}+00:00"
-
-
-def _tip(text: str, *notes: str) -> str:
-    short = (shortened(note, _LONGEST_NOTE) for note in notes)
-    return "\n".join([shortened(text, _LONGEST_TIP), " · ".join(short)])
-
-
-def shortened(text: str, most: int) -> str:
-    """At most so many characters of a text."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def _svg(spec: Spec, *, aria: bool = True) -> Markup:
-    """Draw a specification; the size on the page is left to the page.
-
-    The text is safe to insert: vl-convert escapes what comes from data.
-    """
-    import vl_convert
-
-    config = _CONFIG if aria else {**_CONFIG, "aria": False}
-    drawn = vl_convert.vegalite_to_svg(
-        {"background": "transparent", **spec, "config": config}, allowed_base_urls=[]
-    )
-    size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawn)
-    assert size is not None
-    width = float(size[1])
-    head = f'<svg viewBox="{size[0][9:-1]}" style="max-width:{width:.0f}px" aria-hidden="true"'
-    body = re.sub(r' (?:role|aria-roledescription|aria-hidden)="[\w -]*"', "", drawn)
-    return Markup(re.sub(r"^<svg [^>]*", head, body))

@@ -12,8 +12,9 @@ import numpy as np
 import polars as pl
 
 from evalcov_pipeline.core.coverage import NOVEL
-from evalcov_pipeline.reports.charts import shortened
+from evalcov_pipeline.reports.drawing import shortened
 from evalcov_pipeline.storage.report import Scored
+from evalcov_pipeline.storage.report_sessions import ScoredSessions
 
 LOCAL_GAP_SHARE = 0.2
 """Share of a cluster's traffic in a local gap from which it is listed; chance marks about .03."""
@@ -131,7 +132,8 @@ def _unlike(texts: Sequence[str], most: int) -> list[str]:
 
 def doubts(scored: Scored) -> list[str]:
     """Reasons not to lean on these numbers that hold for this score."""
-    return list(_doubts(scored.score, scored.taxonomy))
+    found = list(_doubts(scored.score, scored.taxonomy))
+    return found + (list(_session_doubts(scored.sessions)) if scored.sessions else [])
 
 
 def _doubts(score: Mapping[str, Any], taxonomy: Mapping[str, Any]) -> Iterator[str]:
@@ -171,8 +173,46 @@ def _doubts(score: Mapping[str, Any], taxonomy: Mapping[str, Any]) -> Iterator[s
         yield f"The eval run is {days} days older than the week: the pass rate may have moved on."
 
 
+def _session_doubts(sessions: ScoredSessions) -> Iterator[str]:
+    score, taxonomy, known = sessions.score, sessions.taxonomy, sessions.knowledge
+    several = known["several_turns"] or 0.0
+    outcomes, tools, case_tools = known["outcomes"], known["tools"], known["case_tools"]
+    if score["n_eval"] and score["n_multi_turn"] < 10 and several > 0.1:
+        yield (
+            f"{score['n_multi_turn']} of {score['n_eval']} cases have several turns, as"
+            f" {several:.0%} of sessions do: what is said of sessions and paths rests on those."
+        )
+    if outcomes == 0:
+        yield "No outcome of a session was captured: whether sessions succeed is not compared."
+    elif outcomes is not None and outcomes < 0.2:
+        yield (
+            f"Only {outcomes:.0%} of sessions have a known outcome: success rates speak for those"
+            " alone."
+        )
+    if tools == 0:
+        yield "Tool calls were not recorded: sessions are compared without them."
+    elif tools is not None and tools < 0.9:
+        yield f"Only {tools:.0%} of sessions have their tool calls recorded."
+    if tools and case_tools is not None and case_tools < 0.8:
+        yield (
+            f"{1 - case_tools:.0%} of cases do not name all of their tool calls: the missing ones"
+            " are those of the most similar production turn."
+        )
+    if taxonomy and taxonomy["n_texts"] < 300:
+        yield f"The kinds of session were found in only {taxonomy['n_texts']} distinct sessions."
+    if taxonomy.get("stability") is not None and taxonomy["stability"] < 0.6:
+        yield (
+            f"Grouping the same sessions again agrees only to {taxonomy['stability']:.2f}"
+            " (1 = identical): single kinds of session may be arbitrary."
+        )
+
+
 def next_steps(
-    score: Mapping[str, Any], gaps: Sequence[Gap] = (), *, waiting: int = 0
+    score: Mapping[str, Any],
+    gaps: Sequence[Gap] = (),
+    *,
+    waiting: int = 0,
+    sessions: ScoredSessions | None = None,
 ) -> list[Step]:
     """What to do after this score, the most useful first.
 
@@ -180,8 +220,13 @@ def next_steps(
         score: row of `coverage_scores`.
         gaps: what `find_gaps` found.
         waiting: queued queries that wait for a label.
+        sessions: what is known of the week's sessions.
     """
     steps = []
+    untested = sessions is not None and (
+        sessions.score["degraded"] or not sessions.untested_paths.is_empty()
+    )
+    among = ", whole sessions among them" if untested else ""
     if waiting:
         named = "query that waits" if waiting == 1 else f"{waiting} queries that wait"
         steps.append(Step(f"label the {named}", "evalcov review"))
@@ -191,7 +236,7 @@ def next_steps(
                  "evalcov ingest evals FILES && evalcov run weekly")
         )  # fmt: skip
     elif score["degraded"]:
-        steps.append(Step("plan new cases for the gaps", "evalcov refresh"))
+        steps.append(Step(f"plan new cases for the gaps{among}", "evalcov refresh"))
     elif score["band"] == "undecidable" and score["cases_to_settle"] is None:
         steps.append(Step("import more traffic", "evalcov ingest traces FILES"))
     elif score["band"] == "undecidable":
@@ -201,7 +246,12 @@ def next_steps(
                  f"evalcov refresh --budget {wanted - score['n_eval']}")
         )  # fmt: skip
     elif gaps:
-        steps.append(Step("plan cases for the gaps that there are", "evalcov refresh"))
+        steps.append(Step(f"plan cases for the gaps that there are{among}", "evalcov refresh"))
+    elif untested:
+        steps.append(
+            Step("plan whole sessions as cases, for kinds and paths that no case walks",
+                 "evalcov refresh")
+        )  # fmt: skip
     if score["n_eval"] and score["eval_score"] is None:
         steps.append(
             Step("import eval results and score again",

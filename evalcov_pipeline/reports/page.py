@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from evalcov_pipeline.core.gaps import FALSE_GAP_SHARE, GAP_PRIOR
 from evalcov_pipeline.reports import charts
+from evalcov_pipeline.reports.drawing import FULL, at_sizes, shortened
 from evalcov_pipeline.reports.findings import (
     LOCAL_GAP_LEAST,
     LOCAL_GAP_SHARE,
@@ -26,18 +27,19 @@ from evalcov_pipeline.reports.findings import (
     has_local_gap,
     next_steps,
 )
+from evalcov_pipeline.reports.heat import shaded
+from evalcov_pipeline.reports.sessions import session_content
+from evalcov_pipeline.reports.traffic_map import LEVELS, MOST_POINTS, Badge, traffic_map
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.files import write_beside, write_whole
 from evalcov_pipeline.storage.published import reading
 from evalcov_pipeline.storage.report import Scored, read_scored
 
 TOP_GAPS = 8
-_LONGEST_BADGE, _LONGEST_NAME = 34, 80
-_FULL = {"phone": 268, "tablet": 600, "desktop": 900}
+_LONGEST_BADGE, _LONGEST_NAME, _LONGEST_KIND = 34, 80, 140
 _MAP = {"phone": 320, "desktop": 960}
 _HALF = {"phone": 225, "tablet": 480, "desktop": 340}
 """Widths of plots without their axes by screen, in pixels; half: of two side by side."""
-_CALM = ("covered", "over_represented")
 _DIAGNOSES = {
     "coverage_gap_widening": "The coverage gap is widening: traffic moves away from the suite,"
     " while the pass rate holds.",
@@ -108,7 +110,7 @@ def render(scored: Scored | None, settings: Settings) -> str:
     )
     environment.filters |= {
         "percent": _percent, "rate": _rate, "times": _times, "number": _number, "day": _day,
-        "words": _words, "name": _name,
+        "words": _words, "name": _name, "kind": _kind,
     }  # fmt: skip
     script = _file("report.js")
     return environment.get_template("report.html.j2").render(
@@ -133,26 +135,27 @@ def _content(scored: Scored, settings: Settings) -> dict[str, Any]:
         "weeks": scored.history["as_of"].n_unique(),
         "refits": scored.history.filter("headline")["taxonomy_id"].n_unique() - 1,
         "judges": scored.history.filter("headline")["judge_id"].drop_nulls().n_unique(),
-        "trends": _sizes(_FULL, charts.trend, scored.history, settings.coverage.threshold)
+        "trends": at_sizes(FULL, charts.trend, scored.history, settings.coverage.threshold)
         if scored.history["jsd_adjusted"].count()
         else None,
         "urgent": [row for row in heat if not row["calm"]],
         "calm": [row for row in heat if row["calm"]],
         "map": _map(scored, shown),
-        "drawn": min(len(scored.texts), charts.MOST_POINTS),
+        "drawn": min(len(scored.texts), MOST_POINTS),
         "sampled_texts": len(scored.texts),
-        "levels": charts.LEVELS,
+        "levels": LEVELS,
         "gaps": shown,
         "more_gaps": len(gaps) - len(shown),
+        "sessions": session_content(scored.sessions, scored.clusters) if scored.sessions else None,
         "origins": [
             (origin, scored.cases.filter(pl.col("origin") == origin).height) for origin in origins
         ],
-        "ages": _sizes(_HALF, charts.ages, scored.cases, score["as_of"], origins),
-        "sizes": _sizes(_HALF, charts.suite_size, scored.suite, origins),
+        "ages": at_sizes(_HALF, charts.ages, scored.cases, score["as_of"], origins),
+        "sizes": at_sizes(_HALF, charts.suite_size, scored.suite, origins),
         "changes": scored.changes,
         "doubts": doubts(scored),
         "refreshes": scored.refreshes.to_dicts(),
-        "steps": next_steps(score, gaps, waiting=scored.waiting),
+        "steps": next_steps(score, gaps, waiting=scored.waiting, sessions=scored.sessions),
         "marked_by_chance": FALSE_GAP_SHARE,
         "local_gap_share": LOCAL_GAP_SHARE,
         "local_gap_least": LOCAL_GAP_LEAST,
@@ -160,25 +163,15 @@ def _content(scored: Scored, settings: Settings) -> dict[str, Any]:
 
 
 def _heat(scored: Scored) -> list[dict[str, Any]]:
-    """Rows of the heat map with their shades 0..1: liabilities, gaps, then by share."""
-    order = {"liability": 0, "gap": 1}
-    rows = scored.clusters.sort(
-        pl.col("status").replace_strict(order, default=2, return_dtype=pl.Int8),
-        -pl.col("production_share"),
-        "cluster_id",
-    ).to_dicts()
-    largest = max(max(row["production_share"], row["eval_share"] or 0.0) for row in rows)
+    """Rows of the heat map of clusters, with local gaps, the age of the newest case and a trend."""
+    rows = shaded(scored.clusters)
     for row in rows:
-        ratio, newest = row["coverage_ratio"], row["newest_case_at"]
+        newest = row["newest_case_at"]
         age = (scored.score["as_of"] - newest).days if newest else None
         local = row["status"] not in ("liability", "gap", "novel") and has_local_gap(row)
         row |= {
             "local_gap": local and scored.score["n_eval"] > 0,
-            "calm": row["status"] in _CALM and not local,
-            "production_shade": row["production_share"] / largest if largest else 0.0,
-            "eval_shade": (row["eval_share"] or 0.0) / largest if largest else 0.0,
-            "ratio_shade": None if ratio is None else min(1.0, abs(ratio - 1) / (ratio + 1)),
-            "fail_shade": None if row["pass_rate"] is None else 1 - row["pass_rate"],
+            "calm": row["calm"] and not local,
             "age": age,
             "age_shade": None if age is None else min(1.0, age / 365),
             "spark": charts.sparkline(row["shares"] or []),
@@ -188,25 +181,16 @@ def _heat(scored: Scored) -> list[dict[str, Any]]:
 
 def _map(scored: Scored, gaps: Sequence[Gap]) -> dict[str, Markup] | None:
     """The 2-D map, or None without texts; of very many texts a part chosen by hash."""
-    texts = scored.texts.head(charts.MOST_POINTS)
+    texts = scored.texts.head(MOST_POINTS)
     if texts.is_empty():
         return None
     marked = texts["in_gap"].to_numpy()
     score = texts["gap_score"].to_numpy()
     deep = np.median(score[marked]) if marked.any() else 0.0
     level = np.where(marked, 2 + (score > deep), score > GAP_PRIOR)
-    texts = texts.with_columns(level=pl.Series([charts.LEVELS[i] for i in level]))
-    badges = [
-        charts.Badge(gap.x, gap.y, charts.shortened(gap.label, _LONGEST_BADGE)) for gap in gaps
-    ]
-    return _sizes(_MAP, charts.traffic_map, texts, scored.cases, badges)
-
-
-def _sizes(
-    widths: dict[str, int], chart: Callable[..., Markup], *arguments: Any
-) -> dict[str, Markup]:
-    """A chart for each kind of screen, since its letters do not shrink with it."""
-    return {screen: chart(*arguments, width=width) for screen, width in widths.items()}
+    texts = texts.with_columns(level=pl.Series([LEVELS[i] for i in level]))
+    badges = [Badge(gap.x, gap.y, shortened(gap.label, _LONGEST_BADGE)) for gap in gaps]
+    return at_sizes(_MAP, traffic_map, texts, scored.cases, badges)
 
 
 def _file(name: str) -> str:
@@ -237,7 +221,11 @@ def _day(instant: datetime | None) -> str:
 
 
 def _name(label: str) -> str:
-    return charts.shortened(label, _LONGEST_NAME)
+    return shortened(label, _LONGEST_NAME)
+
+
+def _kind(label: str) -> str:
+    return shortened(label.replace(" -> ", " → "), _LONGEST_KIND)
 
 
 def _words(name: str | None) -> str:

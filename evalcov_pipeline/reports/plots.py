@@ -1,9 +1,10 @@
-"""Plots for Dagster's UI, as PNG."""
+"""Plots and tables for Dagster's UI, as Markdown."""
 
 from __future__ import annotations
 
 import base64
 import io
+from html import escape
 
 import polars as pl
 
@@ -27,7 +28,7 @@ def cluster_bars(clusters: pl.DataFrame, most: int = 25) -> bytes:
     """Production share and suite share of the largest clusters, side by side.
 
     Args:
-        clusters: rows of `cluster_coverage`.
+        clusters: rows of `cluster_coverage` or `session_coverage`.
         most: how many clusters.
 
     Returns:
@@ -54,3 +55,25 @@ def cluster_bars(clusters: pl.DataFrame, most: int = 25) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
+
+
+def path_table(paths: pl.DataFrame, most: int = 10) -> str:
+    """The most travelled paths that no case walks, as a Markdown table.
+
+    Args:
+        paths: rows of `sequence_coverage`.
+        most: how many paths of each kind.
+    """
+    untested = (
+        paths.filter((pl.col("status") == "gap") & pl.col("minimal"))
+        .sort("production_share", "ngram", descending=[True, False])
+        .group_by("kind", maintain_order=True)
+        .head(most)
+    )
+    lines = ["| path | of | share of sessions | cases |", "|---|---|---|---|"]
+    for row in untested.iter_rows(named=True):
+        label = escape(row["label"]).replace("|", "&#124;").replace("\n", " ")
+        lines.append(
+            f"| {label} | {row['kind']} | {row['production_share']:.1%} | {row['eval_cases']} |"
+        )
+    return "\n".join(lines)

@@ -30,7 +30,8 @@ addEventListener("pointerover", (event) => {
 });
 addEventListener("click", (event) => {
   const chart = event.target.closest("svg");
-  show(chart && nearest(chart, event.clientX, event.clientY), event.clientX, event.clientY);
+  const mark = event.target.closest("svg [aria-label]");
+  show(mark ?? (chart && nearest(chart, event.clientX, event.clientY)), event.clientX, event.clientY);
 });
 addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hidden = true; });
 addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });

@@ -73,19 +73,27 @@ def read_sessions(con: duckdb.DuckDBPyConnection, as_of: datetime) -> ScoredSess
         compounding=frame(
             con, "SELECT * FROM session_compounding WHERE as_of = ? ORDER BY mean_turns", [as_of]
         ),
-        knowledge=one_row(
+        knowledge=_knowledge(con, as_of),
+    )
+
+
+def _knowledge(con: duckdb.DuckDBPyConnection, as_of: datetime) -> dict[str, float | None]:
+    return dict(
+        one_row(
             con,
             """
-            SELECT several_turns, outcomes, tools, case_tools
-            FROM (
-              SELECT sum(steady_weight) FILTER (n_turns > 1) / sum(steady_weight) AS several_turns,
-                     sum(steady_weight) FILTER (outcome <> 'unknown') / sum(steady_weight)
-                       AS outcomes,
-                     sum(steady_weight) FILTER (tools_known) / sum(steady_weight) AS tools
+            WITH sessions AS (
+              SELECT n_turns, outcome, tools_known, steady_weight / sum(steady_weight) OVER () AS w
               FROM session_features WHERE as_of = $1
-            ), (SELECT avg(tools_known::INTEGER) AS case_tools FROM case_features WHERE as_of = $1)
+            )
+            SELECT sum(w * (n_turns > 1)::INTEGER) AS several_turns,
+                   sum(w * (outcome <> 'unknown')::INTEGER) AS outcomes,
+                   sum(w * tools_known::INTEGER) AS tools,
+                   (SELECT avg(tools_known::INTEGER) FROM case_features WHERE as_of = $1)
+                     AS case_tools
+            FROM sessions
             """,
             [as_of],
         )
-        or {},
+        or {}
     )
