@@ -119,6 +119,7 @@ def write_sessions(
     ]
     _write(con, "case_features", written)
     _write(con, "session_taxonomies", [_taxonomy(as_of)])
+    _write(con, "session_clusters", [_cluster(i, row[0]) for i, row in enumerate(KINDS)])
     _write(con, "session_scores", [_score(as_of, n_eval, cases["queries"])])
     _write(con, "session_coverage", [_kind(as_of, i, n_eval, *row) for i, row in enumerate(KINDS)])
     _write(con, "sequence_scores", [_order(as_of, "queries", 0.34), _order(as_of, "tools", 0.21)])
@@ -150,6 +151,14 @@ def _taxonomy(as_of: datetime) -> dict[str, Any]:
         "taxonomy_id": "sessions-1", "fitted_at": as_of, "created_at": as_of, "method": "kmeans",
         "parameters": "{}", "n_texts": 1200, "n_clusters": len(KINDS), "unclustered_share": 0.0,
         "novel_share": 0.02, "stability": 0.81, "embedding_fingerprint": "f", "with_outcome": True,
+    }  # fmt: skip
+
+
+def _cluster(cluster_id: int, label: str) -> dict[str, Any]:
+    return {
+        "taxonomy_id": "sessions-1", "cluster_id": cluster_id, "cluster_key": f"k-{cluster_id}",
+        "label": label, "keywords": ["order"], "size": 100, "radius": 0.5,
+        "exemplars": ["where is my order / cancel it then / is it cancelled", "hello"],
     }  # fmt: skip
 
 

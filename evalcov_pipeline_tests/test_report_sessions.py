@@ -67,6 +67,7 @@ def test_figures_of_sessions_are_those_of_the_tables(sessions_home: Settings) ->
         score["verdict"], "0.31 95 % interval 0.26 to 0.37", f"{score['covered_share']:.0%}",
         f"{score['n_multi_turn']} of {score['n_eval']}", *score["notes"],
         "0.34; 0.11 of it is order", "search → book → cancel", "33% , 61% given up",
+        "where is my order / cancel it then",
     ):  # fmt: skip
         assert said in text
 
@@ -131,6 +132,8 @@ def test_hostile_tools_and_labels_are_shown_and_never_executed(sessions_home: Se
             ("session_compounding", "label"), ("cluster_coverage", "label"),
             ("sequence_coverage", "label"),
         )),
+        "UPDATE session_clusters SET exemplars = list_transform(exemplars, x ->"
+        f" '{planted}' || x)",
         f"UPDATE session_scores SET notes = ['{planted}']",
         f"UPDATE sequence_scores SET note = '{planted}'",
     )  # fmt: skip

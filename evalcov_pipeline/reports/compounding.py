@@ -18,8 +18,8 @@ SERIES = {
 """What is drawn: its meaning, the shape and the colour of its points."""
 _VERDICTS = {
     "clustered": "failures come together",
-    "spread": "failures keep apart: where one turn failed, others fail less",
-    "independent": "about as if turns failed independently",
+    "spread": "failures keep apart",
+    "independent": "failures look independent",
     "undecidable": "too few sessions to tell these apart",
 }
 _HEIGHT = 210
@@ -53,14 +53,19 @@ def compounding(lengths: pl.DataFrame, width: int) -> Markup:
             "field": "turns",
             "type": "ordinal",
             "title": "turns",
-            "scale": {"type": "band", "domain": lengths["name"].to_list(), "paddingInner": 0.35},
+            "scale": {
+                "type": "band",
+                "domain": lengths["name"].to_list(),
+                "paddingInner": 0.75,
+                "paddingOuter": 0.4,
+            },
             "axis": {"labelAngle": 0, "ticks": False, "grid": False},
         },
         "xOffset": {"field": "series", "scale": {"domain": shown}},
         "y": {
             "field": "value",
             "type": "quantitative",
-            "title": "sessions",
+            "title": "share of sessions",
             "scale": {"domain": [0, 1]},
             "axis": {"tickCount": 4, "format": "%", "minExtent": 34},
         },
@@ -89,6 +94,16 @@ def compounding(lengths: pl.DataFrame, width: int) -> Markup:
                     "transform": [{"filter": "datum.low !== null"}],
                     "mark": {"type": "rule", "strokeWidth": 2, "opacity": 0.55},
                     "encoding": {**interval, "color": colour},
+                },
+                {
+                    "mark": {"type": "line", "strokeWidth": 1.5, "opacity": 0.6},
+                    "encoding": {
+                        "color": colour,
+                        "strokeDash": {
+                            "condition": {"test": "datum.series === 'predicted'", "value": [5, 4]},
+                            "value": [1, 0],
+                        },
+                    },
                 },
                 {
                     "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1},

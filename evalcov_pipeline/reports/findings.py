@@ -22,7 +22,8 @@ LOCAL_GAP_LEAST = 0.005
 """Share of all traffic below which a local gap is an edge case."""
 _EXAMPLES = 3
 _LONGEST_EXAMPLE = 280
-_WHOLE = ("liability", "gap")
+WHOLE = ("liability", "gap")
+"""Statuses of clusters that no case tests."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def find_gaps(scored: Scored, liability_share: float) -> list[Gap]:
     gaps = [
         _gap(scored, row, liability_share)
         for row in scored.clusters.filter(pl.col("cluster_id") != NOVEL).iter_rows(named=True)
-        if row["status"] in _WHOLE or has_local_gap(row)
+        if row["status"] in WHOLE or has_local_gap(row)
     ]
     return sorted(gaps, key=lambda gap: (gap.kind != "liability", -gap.share))
 
@@ -79,7 +80,7 @@ def has_local_gap(cluster: Mapping[str, Any]) -> bool:
 
 
 def _gap(scored: Scored, cluster: Mapping[str, Any], liability_share: float) -> Gap:
-    whole = cluster["status"] in _WHOLE
+    whole = cluster["status"] in WHOLE
     texts = scored.texts.filter(
         (pl.col("cluster_id") == cluster["cluster_id"]) & (whole | pl.col("in_gap"))
     ).sort("gap_score", "text_hash", descending=[True, False])

@@ -12,6 +12,7 @@ from evalcov_pipeline.core.sessions import NAMELESS
 from evalcov_pipeline.reports.beginnings import END, START, beginnings, steps_of
 from evalcov_pipeline.reports.compounding import SERIES, by_length, compounding, in_words
 from evalcov_pipeline.reports.drawing import FULL, at_sizes, shortened
+from evalcov_pipeline.reports.findings import WHOLE
 from evalcov_pipeline.reports.flow import flow
 from evalcov_pipeline.reports.heat import shaded
 from evalcov_pipeline.storage.report_sessions import ScoredSessions
@@ -19,6 +20,7 @@ from evalcov_pipeline.storage.report_sessions import ScoredSessions
 MOST_PATHS = 8
 """Untested paths of each kind that are listed."""
 _LONGEST_STEP = 34
+_LONGEST_EXAMPLE = 110
 _FLOW = {"phone": 320, "desktop": 640}
 _STEP = {"queries": "query", "tools": "tool call"}
 
@@ -30,7 +32,7 @@ def session_content(sessions: ScoredSessions, clusters: pl.DataFrame) -> dict[st
         sessions: what is known of the week's sessions.
         clusters: query clusters: cluster_id, cluster_key, label; paths name their steps by them.
     """
-    heat = [_with_outcomes(row) for row in shaded(sessions.clusters)]
+    heat = [_kind_of_session(row) for row in shaded(sessions.clusters)]
     names = {
         "queries": {
             key: "in no cluster" if cluster_id == NOVEL else label
@@ -52,13 +54,30 @@ def session_content(sessions: ScoredSessions, clusters: pl.DataFrame) -> dict[st
         "kinds": {kind: _paths(sessions, kind, names[kind]) for kind in _STEP},
         "compounding": at_sizes(FULL, compounding, lengths) if len(lengths) else None,
         "series": {name: SERIES[name][0] for name in shown},
+        "compounding_kinds": _by_kind(sessions.compounding),
         "compounding_said": in_words(sessions.compounding),
     }
 
 
-def _with_outcomes(row: dict[str, Any]) -> dict[str, Any]:
+def _kind_of_session(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the heat map with the shade of its outcome; an untested one with an example."""
     success = row["success_rate"]
-    return row | {"unsuccess_shade": None if success is None else 1 - success}
+    typical = (row["exemplars"] or [None])[0] if row["status"] in WHOLE else None
+    return row | {
+        "unsuccess_shade": None if success is None else 1 - success,
+        "example": typical and shortened(typical, _LONGEST_EXAMPLE),
+    }
+
+
+def _by_kind(groups: pl.DataFrame) -> list[dict[str, Any]]:
+    """How failures compound in each kind of session, those that tell something first."""
+    order = {"clustered": 0, "spread": 0, "independent": 1}
+    kinds = groups.filter((pl.col("grouping") == "cluster") & (pl.col("mean_turns") > 1))
+    return kinds.sort(
+        pl.col("verdict").replace_strict(order, default=2, return_dtype=pl.Int8),
+        -pl.col("mean_turns"),
+        "name",
+    ).to_dicts()
 
 
 def _paths(sessions: ScoredSessions, kind: str, names: Mapping[str, str]) -> dict[str, Any]:

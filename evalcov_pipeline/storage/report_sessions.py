@@ -20,7 +20,8 @@ class ScoredSessions:
     Attributes:
         score: the row of `session_scores`.
         taxonomy: the row of `session_taxonomies`; empty if it is gone.
-        clusters: rows of `session_coverage` under that taxonomy, largest share first.
+        clusters: rows of `session_coverage` under that taxonomy, largest share first, with
+            `exemplars` (list of typical sessions, null for what lies in no cluster).
         orders: rows of `sequence_scores` by kind, queries before tools.
         paths: rows of `sequence_coverage`, most travelled first.
         compounding: rows of `session_compounding`.
@@ -59,8 +60,9 @@ def read_sessions(con: duckdb.DuckDBPyConnection, as_of: datetime) -> ScoredSess
         or {},
         clusters=frame(
             con,
-            "SELECT * FROM session_coverage WHERE as_of = ? AND taxonomy_id = ?"
-            " ORDER BY production_share DESC, cluster_id",
+            "SELECT c.*, exemplars FROM session_coverage c"
+            " LEFT JOIN session_clusters USING (taxonomy_id, cluster_id)"
+            " WHERE as_of = ? AND taxonomy_id = ? ORDER BY production_share DESC, cluster_id",
             [as_of, taxonomy_id],
         ),
         orders={row["kind"]: row for row in orders.iter_rows(named=True)},
