@@ -9,6 +9,7 @@ from evalcov_pipeline.defs.partitions import WEEKLY, as_of, now, weeks
 from evalcov_pipeline.defs.resources import WarehouseResource
 from evalcov_pipeline.defs.specs import checked, row_count, table_spec
 from evalcov_pipeline.defs.taxonomy import TaxonomyRun, fit_facts
+from evalcov_pipeline.reports.plots import cluster_bars, markdown_image, path_table
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage import taxonomies as stored
 from evalcov_pipeline.storage.embedding import vector_cache
@@ -215,9 +216,18 @@ def _facts(table: str, report: SessionReport | None) -> dict[str, object]:
         }
     if table == "sequence_coverage":
         untested = report.paths.filter((pl.col("status") == "gap") & pl.col("minimal"))
-        return {**row_count(len(report.paths)), "untested_paths": len(untested)}
-    rows = report.clusters if table == "session_coverage" else report.compounding
-    return {**row_count(len(rows))}
+        return {
+            **row_count(len(report.paths)),
+            "untested_paths": len(untested),
+            "most_travelled_untested": dg.MetadataValue.md(path_table(untested)),
+        }
+    if table == "session_coverage":
+        own = report.clusters.filter(pl.col("taxonomy_id") == report.headline["taxonomy_id"])
+        return {
+            **row_count(len(report.clusters)),
+            "shares": dg.MetadataValue.md(markdown_image(cluster_bars(own))),
+        }
+    return {**row_count(len(report.compounding))}
 
 
 def _checks(reports: list[SessionReport]) -> Iterator[dg.AssetCheckResult]:

@@ -12,7 +12,9 @@ import numpy as np
 import polars as pl
 
 from evalcov_pipeline.core.compounding import compounding
+from evalcov_pipeline.core.paths import path_coverage
 from evalcov_pipeline.core.scoring import WeekScore, score_week
+from evalcov_pipeline.core.sequences import sequence_score
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage import taxonomies
 from evalcov_pipeline.storage.coverage import week_inputs, week_rules
@@ -24,6 +26,9 @@ TABLES = (
     "session_compounding",
 )  # fmt: skip
 """Tables of a week's session score."""
+LENGTH = 2
+"""Steps of the n-grams whose divergence is the sequence score: transitions."""
+_RENAMED = {"ci_low": "jsd_ci_low", "ci_high": "jsd_ci_high", "reason": "note"}
 _TYPES = {"liabilities": pl.List(pl.String), "notes": pl.List(pl.String)}
 
 
@@ -100,11 +105,12 @@ def session_report(
             ).with_columns(taxonomy_id=pl.lit(name))
         )
     placed = _assigned(con, as_of, used.headline, sessions)
+    sequences, paths = _sequences(con, settings, as_of, sessions, cases)
     return SessionReport(
         scores[::-1],
         pl.concat(clusters[::-1], how="diagonal"),
-        [],
-        pl.DataFrame(schema={"status": pl.String, "minimal": pl.Boolean}),
+        sequences,
+        paths,
         _compounding(settings, as_of, placed, clusters[-1]),
     )
 
@@ -202,6 +208,71 @@ def _outcomes(sessions: pl.DataFrame) -> pl.DataFrame:
         abandoned_rate=rate("abandoned"),
         mean_turns=(weight * pl.col("n_turns")).sum() / weight.sum(),
     )
+
+
+def _sequences(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    as_of: datetime,
+    sessions: pl.DataFrame,
+    cases: pl.DataFrame,
+) -> tuple[list[dict[str, Any]], pl.DataFrame]:
+    """Rows of `sequence_scores` and `sequence_coverage`."""
+    queries = taxonomies.applicable(con, as_of)
+    assert queries is not None  # sessions are compared under clusters of queries
+    clusters = frame(
+        con,
+        "SELECT text_hash, coalesce(cluster_key, 'novel') AS cluster_key, label"
+        " FROM cluster_assignments LEFT JOIN clusters USING (taxonomy_id, cluster_id)"
+        " WHERE taxonomy_id = ?",
+        [queries.headline],
+    )
+    keys = dict(clusters.select("text_hash", "cluster_key").iter_rows())
+    labels = dict(clusters.drop_nulls("label").select("cluster_key", "label").iter_rows())
+
+    def asked(rows: pl.DataFrame) -> list[list[str]]:
+        return [[keys[name] for name in names if name in keys] for names in rows["text_hashes"]]
+
+    weights, strata = sessions["steady_weight"].to_numpy(), sessions["stratum"].to_numpy()
+    scores, paths = [], []
+    kinds: list[tuple[str, str | None, list[list[str]], list[list[str]]]] = [
+        ("queries", queries.headline, asked(sessions), asked(cases))
+    ]
+    if sessions["n_tool_calls"].sum():
+        kinds.append(("tools", None, sessions["tools"].to_list(), cases["tools"].to_list()))
+    for kind, taxonomy_id, walked, covered in kinds:
+        rng = np.random.default_rng([settings.coverage.seed, as_of.toordinal()])
+        score = sequence_score(
+            walked, weights, strata, covered, cases["designed"].to_numpy(), rng,
+            length=LENGTH, resamples=settings.coverage.resamples,
+        )  # fmt: skip
+        found = path_coverage(walked, weights, strata, covered, rng)
+        parts = score.contributions
+        scores.append(
+            {
+                **{_RENAMED.get(k, k): v for k, v in vars(score).items() if k != "contributions"},
+                "kind": kind,
+                "taxonomy_id": taxonomy_id,
+                "untested_share": found.untested_share,
+            }
+        )
+        names = labels if kind == "queries" else {}
+        paths.append(
+            found.paths.join(parts, on="ngram", how="left", maintain_order="left")
+            .with_columns(
+                kind=pl.lit(kind),
+                label=pl.Series(
+                    [_in_words(steps, names) for steps in found.paths["symbols"]], dtype=pl.String
+                ),
+            )
+            .drop("symbols")
+        )
+    return scores, pl.concat(paths)
+
+
+def _in_words(steps: Sequence[str], labels: dict[str, str]) -> str:
+    ends = {"^": "start", "$": "end"}
+    return " → ".join(ends.get(step) or labels.get(step, step) for step in steps)
 
 
 def _compounding(
