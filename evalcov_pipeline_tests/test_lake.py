@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -143,6 +145,85 @@ def test_sessions_are_rebuilt_across_files_days_and_midnight(settings: Settings)
     assert [tuple(row.values()) for row in rows] == [
         ("s", 0, "a"), ("s", 1, "b"), ("s", 2, "c"), ("t", 0, "d"),
     ]  # fmt: skip
+
+
+def places(settings: Settings) -> list[tuple[str, str, int, str]]:
+    """Source, session, place and query of every turn."""
+    columns = "source, session_id, turn_index, query_text"
+    return [
+        tuple(row.values())
+        for row in traces(settings, f"SELECT {columns} FROM traces ORDER BY ALL")
+    ]
+
+
+def test_a_trace_without_a_session_is_its_own_and_may_have_several_turns(
+    settings: Settings,
+) -> None:
+    first, second, alone = (
+        span(n, {"input.value": query, "session.id": ""}, of=of, at=n)
+        for n, query, of in [(1, "a", 1), (2, "b", 1), (3, "c", 2)]
+    )
+    load(settings, line([second, alone]))
+    load(settings, line([first]), name="late.jsonl")
+    assert places(settings) == [
+        ("otlp", trace(1), 0, "a"), ("otlp", trace(1), 1, "b"), ("otlp", trace(2), 0, "c"),
+    ]  # fmt: skip
+
+
+def test_a_turn_that_comes_late_moves_those_after_it(settings: Settings) -> None:
+    late = turn(2, "b", session="s", at=12 * 3600)
+    load(settings, line(turn(1, "a", session="s")), line(turn(3, "c", session="s", at=86_400)))
+    assert places(settings) == [("otlp", "s", 0, "a"), ("otlp", "s", 1, "c")]
+    load(settings, line(late), name="late.jsonl")
+    assert [row[2:] for row in places(settings)] == [(0, "a"), (1, "b"), (2, "c")]
+
+
+def test_sources_that_share_ids_share_neither_turns_nor_sessions(settings: Settings) -> None:
+    for source, query in [("desk", "a"), ("phone", "b")]:
+        lines = line(turn(1, query, session="s")), line(turn(2, query * 2, session="s", at=60))
+        path = write(settings.home / "in" / f"{source}.jsonl", *lines)
+        assert ingest_traces([path], settings, source=source).duplicate == 0
+    assert [compact_day(settings.lake, day).sessions for day in days_pending(settings.lake)] == [2]
+    assert places(settings) == [
+        ("desk", "s", 0, "a"), ("desk", "s", 1, "aa"),
+        ("phone", "s", 0, "b"), ("phone", "s", 1, "bb"),
+    ]  # fmt: skip
+    keys = traces(settings, "SELECT DISTINCT source, session_key FROM traces")
+    assert len({row["session_key"] for row in keys}) == len(keys) == 2
+
+
+def test_a_session_of_10_000_turns_across_midnight_is_whole_whatever_their_order(
+    settings: Settings,
+) -> None:
+    n = 10_000
+    rows = [
+        {
+            "session_id": "s",
+            "started_at": (NOON + timedelta(seconds=10 * i)).isoformat(),
+            "query_text": f"{i}",
+            "tool_calls": ["f"] * (i % 3),
+            "tool_failures": i % 2,
+        }
+        for i in random.Random(3).sample(range(n), n)
+    ]
+    reports = load(settings, *map(json.dumps, rows))
+    assert [r.turns for r in reports] == [4320, 5680]
+    told = traces(
+        settings,
+        "SELECT count(*) AS turns, count(DISTINCT session_id) AS sessions,"
+        " bool_and(query_text = turn_index::VARCHAR) AS in_order, count(outcome) AS outcomes,"
+        " sum(len(tool_calls)) AS tools, sum(tool_failures) AS failures FROM traces",
+    )
+    assert told == [
+        {
+            "turns": n,
+            "sessions": 1,
+            "in_order": True,
+            "outcomes": 0,
+            "tools": 9999,
+            "failures": 5000,
+        }
+    ]
 
 
 def test_set_aside_turns_are_counted_and_kept_out(settings: Settings) -> None:

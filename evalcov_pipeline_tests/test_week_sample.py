@@ -89,6 +89,14 @@ def test_turns_outside_the_window_are_left_out_of_a_drawn_session(tmp_path: Path
     assert sample(tmp_path, rows).turns["text"].to_list() == ["inside"]
 
 
+def test_a_session_across_the_border_of_the_window_keeps_the_places_of_its_turns(
+    tmp_path: Path,
+) -> None:
+    rows = [turn("s", minute, text) for minute, text in [(-60 * 24 * 40, "before"), (0, "inside")]]
+    found = sample(tmp_path, rows).turns
+    assert found.select("text", "turn_index").rows() == [("inside", 1)]
+
+
 def test_personal_data_is_found_however_it_is_spelled(tmp_path: Path) -> None:
     hidden = ["mail jane.doe＠example.org", "card 4111\u200b1111 1111 1111", "\u200b10.20.30.40"]
     settings = Settings(home=tmp_path)
