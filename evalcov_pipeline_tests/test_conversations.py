@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from evalcov_pipeline.cli import main
 from evalcov_pipeline.formats.conversations import (
@@ -200,6 +202,48 @@ def test_what_is_no_tool_call_is_refused_with_the_reason(tmp_path: Path, calls: 
 )
 def test_what_is_no_conversation_is_a_text(value: Any) -> None:
     assert not is_conversation(value)
+
+
+_WORDS = st.sampled_from(["", " ", "a", "[", "error"])
+_ODD = st.none() | st.integers(0, 1) | st.lists(_WORDS, max_size=1)
+_PARTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.sampled_from(["text", "tool_use", "tool_result", "tool_call_response"]) | _ODD,
+        "text": _WORDS | _ODD,
+        "content": _WORDS | _ODD,
+        "name": _WORDS | _ODD,
+        "is_error": st.booleans(),
+        "response": _WORDS | _ODD,
+    },
+)
+_MESSAGES = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "assistant", "tool", "function"])},
+    optional={
+        "content": _WORDS | st.none() | st.lists(_PARTS | _WORDS | _ODD, max_size=3),
+        "parts": st.lists(_PARTS, max_size=3),
+        "tool_calls": st.lists(_PARTS | _WORDS | _ODD, max_size=3) | _ODD,
+        "function_call": _PARTS | _ODD,
+        "name": _WORDS,
+        "status": _WORDS,
+        "message": _PARTS,
+    },
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(_MESSAGES, max_size=4))
+def test_any_messages_become_canonical_once_or_are_refused(messages: list[Message]) -> None:
+    try:
+        said = read_conversation(messages)
+    except Unreadable:
+        return
+    for message in said:
+        assert isinstance(message["content"], str)
+        assert message.keys() <= {"role", "content", "tool_calls", "failed"}
+        assert all(isinstance(name, str) and name for name in message.get("tool_calls", ["?"]))
+    if said:
+        assert read_conversation(said) == said
 
 
 def test_calls_are_told_in_words() -> None:

@@ -19,9 +19,9 @@ from evalcov_pipeline.formats.messages import content
 
 Message = dict[str, Any]
 
-_TOOL_ROLES = frozenset({"tool", "function"})
-_CALLS = frozenset({"tool_use", "server_tool_use", "tool_call"})
-_RESULTS = frozenset({"tool_result", "tool_call_response"})
+_TOOL_ROLES = ("tool", "function")
+_CALLS = ("tool_use", "server_tool_use", "tool_call")
+_RESULTS = ("tool_result", "tool_call_response")
 
 
 def is_conversation(value: Any) -> bool:
@@ -95,7 +95,7 @@ def _calls(message: Mapping[str, Any]) -> list[str]:
     return [fields.tool_name(part) for part in _parts(message, _CALLS)]
 
 
-def _parts(message: Mapping[str, Any], types: frozenset[str]) -> list[Mapping[str, Any]]:
+def _parts(message: Mapping[str, Any], types: tuple[str, ...]) -> list[Mapping[str, Any]]:
     parts = message.get("parts") or message.get("content")
     found = parts if isinstance(parts, list) else []
     return [part for part in found if isinstance(part, Mapping) and part.get("type") in types]

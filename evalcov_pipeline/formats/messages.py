@@ -21,7 +21,7 @@ _OUTPUT_KEYS = (
     "messages", "output", "outputs", "answer", "response", "result", "completion", "choices",
     "text", "content", "message", "kwargs", "generations",
 )  # fmt: skip
-_TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
+_TEXT_PARTS = ("text", "input_text", "output_text")
 _MAX_DEPTH = 6
 
 
