@@ -198,7 +198,15 @@ def test_what_is_no_tool_call_is_refused_with_the_reason(tmp_path: Path, calls: 
 
 @pytest.mark.parametrize(
     "value",
-    ["text", [], ["text"], [{"role": "user"}], [{"content": "a"}], [{"role": 1, "content": ""}]],
+    [
+        "text",
+        [],
+        ["text"],
+        [{"a": 1}],
+        [{"role": "user"}],
+        [{"content": "a"}],
+        [{"role": 1, "content": ""}],
+    ],
 )
 def test_what_is_no_conversation_is_a_text(value: Any) -> None:
     assert not is_conversation(value)

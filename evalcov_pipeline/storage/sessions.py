@@ -11,7 +11,6 @@ from typing import Any
 
 import duckdb
 import numpy as np
-import orjson
 import polars as pl
 from numpy.typing import NDArray
 
@@ -25,6 +24,8 @@ from evalcov_pipeline.core.sessions import (
     topic_level,
 )
 from evalcov_pipeline.core.turns import session_key, with_session_keys
+from evalcov_pipeline.formats.conversations import is_conversation
+from evalcov_pipeline.formats.messages import parsed
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.lake import scan_turns
 from evalcov_pipeline.storage.vectors import VectorCache
@@ -245,13 +246,8 @@ def _steps_of(case: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _messages(content: str) -> list[dict[str, Any]]:
     """Messages of a case; a text is a single one."""
-    try:
-        found = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        found = None
-    if isinstance(found, list) and found and all(isinstance(m, dict) for m in found):
-        return found
-    return [{"role": "user", "content": content}]
+    found = parsed(content)
+    return found if is_conversation(found) else [{"role": "user", "content": content}]
 
 
 def _features(steps: pl.DataFrame, place: _Places, vectors: Vectors, level: float) -> pl.DataFrame:
