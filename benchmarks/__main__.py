@@ -36,6 +36,7 @@ class Benchmark:
 
 BENCHMARKS = {
     "calibration": Benchmark("How often is the score wrong?", True, ("--quick",)),
+    "sequences": Benchmark("How often is the order of steps misread?", False, ("--quick",)),
     "blind_spots": Benchmark(
         "Which untested texts are found?", True, ("--seeds", "1"), ("--probe",)
     ),

@@ -10,7 +10,7 @@ from evalcov_pipeline.core.session_space import END, START
 from evalcov_pipeline.core.shares import IntArray
 
 SEPARATOR = " > "
-_FIRST_SYMBOL = 2
+FIRST_SYMBOL = 2
 
 
 def bracketed(
@@ -47,7 +47,7 @@ def permuted(steps: IntArray, owner: IntArray, rng: np.random.Generator) -> IntA
         owner: (t,) likewise.
         rng: source of the order.
     """
-    inner = np.flatnonzero(steps >= _FIRST_SYMBOL)
+    inner = np.flatnonzero(steps >= FIRST_SYMBOL)
     shuffled = steps.copy()
     shuffled[inner] = steps[inner[np.lexsort((rng.random(len(inner)), owner[inner]))]]
     return shuffled

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array, hstack
 
 from evalcov_pipeline.core.coverage import statuses
-from evalcov_pipeline.core.ngrams import bracketed, joined, ngrams
+from evalcov_pipeline.core.ngrams import FIRST_SYMBOL, bracketed, joined, ngrams
 from evalcov_pipeline.core.shares import (
     IntArray,
     kish,
@@ -96,54 +96,45 @@ def path_coverage(
         return PathCoverage(pl.DataFrame(schema=_COLUMNS), None)
     steps, owner, symbols = bracketed([*production, *cases])
     tested = {()} if m else set()
-    frames, walks = [], []
+    names: list[list[str]] = []
+    share, n_cases, parts_tested, walks = [], [], [], []
     for length in range(1, max(lengths) + 1):
         grams, codes, walker = ngrams(steps, owner, length)
         by_session, by_case = _walked(walker, codes, (s + m, len(grams)), s)
-        share, n_cases = w @ by_session, by_case.sum(axis=0).astype(np.int64)
-        shorter, tested = tested, {tuple(gram) for gram in grams[n_cases > 0].tolist()}
+        walked_share, walking_cases = w @ by_session, by_case.sum(axis=0).astype(np.int64)
+        shorter, tested = tested, {tuple(gram) for gram in grams[walking_cases > 0].tolist()}
         if length not in lengths:
             continue
-        looked_at = (share >= least_share) & ((length > 1) | (grams[:, 0] > 1))
-        kept = np.flatnonzero(looked_at)
-        kept = kept[np.argsort(-share[kept], kind="stable")[:most]]
-        paths = [tuple(gram) for gram in grams[kept].tolist()]
-        names = [[symbols[i] for i in path] for path in paths]
+        is_path = (grams[:, 0] >= FIRST_SYMBOL) | (length > 1)
+        kept = np.flatnonzero(is_path & (walked_share >= least_share))
+        kept = kept[np.argsort(-walked_share[kept], kind="stable")[:most]]
+        found = [tuple(gram) for gram in grams[kept].tolist()]
+        names += [[symbols[i] for i in path] for path in found]
+        parts_tested += [path[1:] in shorter and path[:-1] in shorter for path in found]
+        share.append(np.minimum(walked_share[kept], 1.0))
+        n_cases.append(walking_cases[kept])
         walks.append(by_session[:, kept])
-        frames.append(
-            pl.DataFrame(
-                {
-                    "ngram": [joined(name) for name in names],
-                    "symbols": pl.Series(names, dtype=pl.List(pl.String)),
-                    "length": pl.Series([length] * len(kept), dtype=pl.Int64),
-                    "production_share": np.minimum(share[kept], 1.0),
-                    "eval_cases": n_cases[kept],
-                    "_parts_tested": pl.Series(
-                        [path[1:] in shorter and path[:-1] in shorter for path in paths],
-                        dtype=pl.Boolean,
-                    ),
-                }
-            )
-        )
-    frame, walked = pl.concat(frames), csr_array(hstack(walks))
-    if frame.is_empty():
-        return PathCoverage(pl.DataFrame(schema=_COLUMNS), 0.0 if m else None)
-    p, n_cases = frame["production_share"].to_numpy(), frame["eval_cases"].to_numpy()
+
+    p, counts, walked = np.concatenate(share), np.concatenate(n_cases), csr_array(hstack(walks))
     low, high = share_interval(p, replicated_means(walked, w, strata, rng, resamples), kish(w))
-    status = statuses(p, low, high, n_cases, m, _NEVER).astype(str)
+    status = statuses(p, low, high, counts, m, _NEVER) if names else np.zeros(0, dtype=object)
     untested = walked[:, np.flatnonzero(status == "gap")].sum(axis=1) > 0
-    return PathCoverage(
-        frame.with_columns(
-            pl.Series("production_share_low", low),
-            pl.Series("production_share_high", high),
-            pl.Series("status", status),
-            eval_share=pl.col("eval_cases") / m if m else pl.lit(None, pl.Float64),
-            minimal=(pl.col("eval_cases") == 0) & pl.col("_parts_tested"),
-        )
-        .select(_COLUMNS.names())
-        .sort("production_share", "length", "ngram", descending=[True, False, False]),
-        float(w[untested].sum()) if m else None,
-    )
+    frame = pl.DataFrame(
+        {
+            "ngram": [joined(name) for name in names],
+            "symbols": names,
+            "length": [len(name) for name in names],
+            "production_share": p,
+            "production_share_low": low,
+            "production_share_high": high,
+            "eval_cases": counts,
+            "eval_share": counts / m if m else None,
+            "status": status.tolist(),
+            "minimal": (counts == 0) & np.array(parts_tested, dtype=bool),
+        },
+        schema=_COLUMNS,
+    ).sort("production_share", "length", "ngram", descending=[True, False, False])
+    return PathCoverage(frame, float(w[untested].sum()) if m else None)
 
 
 def _walked(
