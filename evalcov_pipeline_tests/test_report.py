@@ -36,7 +36,7 @@ HOSTILE = [
     "]]><!-- -->", ' role="', "\u202eright to left", "مرحبا بالعالم", "😀🏴‍☠️", "w" * 3000,
 ]  # fmt: skip
 SECTIONS = [
-    "Trend", "Clusters", "Map of traffic", "Largest gaps", "The suite",
+    "Trend", "Clusters", "Map of traffic", "Largest gaps", "Sessions", "The suite",
     "How sure are these numbers", "What to do next",
 ]  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import duckdb
@@ -24,12 +25,23 @@ from evalcov_pipeline_tests.session_rows import TABLES, TOOLS, paths, walks, wri
 from evalcov_pipeline_tests.test_report import HOSTILE, Page, assert_inert, change, content
 
 
-@pytest.fixture
-def sessions_home(copy: Settings) -> Settings:
-    """A scored home with invented sessions beside its score."""
-    with duckdb.connect(copy.published) as con:
+@pytest.fixture(scope="module")
+def snapshot(scored: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published score with invented sessions beside it."""
+    path = tmp_path_factory.mktemp("sessions") / "published.duckdb"
+    shutil.copyfile(scored.published, path)
+    with duckdb.connect(path) as con:
         write_sessions(con)
-    return copy
+    return path
+
+
+@pytest.fixture
+def sessions_home(scored: Settings, snapshot: Path, tmp_path: Path) -> Settings:
+    """A home of that snapshot alone, to be changed."""
+    settings = scored.model_copy(update={"home": tmp_path / "home"})
+    settings.home.mkdir()
+    shutil.copyfile(snapshot, settings.published)
+    return settings
 
 
 def page_of(settings: Settings, *statements: str) -> Page:
@@ -207,6 +219,7 @@ def groups(**columns: list[object]) -> pl.DataFrame:
         {
             "grouping": ["length"] * n, "label": [f"{name} turns" for name in columns["name"]],
             "step_success": [0.94] * n, "predicted": [0.61] * n, "flawless": [0.74] * n,
+            "flawless_low": [0.68] * n, "flawless_high": [0.8] * n,
             **columns,
         }
     )  # fmt: skip
@@ -219,7 +232,7 @@ def test_compounding_is_said_of_the_longest_sessions_that_tell_something() -> No
     )  # fmt: skip
     assert in_words(rows) == (
         "At 94% per turn, 8-12 turns come to 61% without a failed turn if turns failed"
-        " independently; 74% were seen: failures come together."
+        " independently; 74% (68% to 80%) were seen: failures come together."
     )
     unknown = in_words(groups(name=["1", "2"], mean_turns=[1.0, 2.0], verdict=["undecidable"] * 2))
     assert unknown is not None

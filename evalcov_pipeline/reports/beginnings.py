@@ -14,8 +14,6 @@ POOLED = "\0pooled"
 """Stands for all steps that are not told apart."""
 MOST_STEPS = 11
 """Steps of a column that are told apart; the others are pooled."""
-_LEAST_STEP = 0.005
-"""Share of sessions from which a step of a column is told apart."""
 _LEAST_REST = 0.0005
 
 State = Literal["walked", "unsure", "untested", "pooled"]
@@ -99,8 +97,8 @@ def _largest(rows: Mapping[Steps, Mapping[str, Any]]) -> set[str]:
     shares: defaultdict[str, float] = defaultdict(float)
     for steps, row in rows.items():
         shares[steps[-1]] += row["production_share"]
-    large = [step for step, share in shares.items() if share >= _LEAST_STEP and step != END]
-    return {END, *sorted(large, key=lambda step: (-shares[step], step))[:MOST_STEPS]}
+    shares.pop(END, None)
+    return {END, *sorted(shares, key=lambda step: (-shares[step], step))[:MOST_STEPS]}
 
 
 def _beginning(steps: Steps, row: Mapping[str, Any]) -> Beginning:

@@ -117,14 +117,9 @@ def compounding(lengths: pl.DataFrame, width: int) -> Markup:
 
 
 def _tip(row: Mapping[str, Any], series: str) -> str:
-    interval = (
-        f" ({row[f'{series}_low']:.0%} to {row[f'{series}_high']:.0%})"
-        if row[f"{series}_low"] is not None
-        else ""
-    )
     sessions = row["n_known"] if series == "observed" else row["n_sessions"]
     return (
-        f"{row['label']}: {row[series]:.0%}{interval} {SERIES[series][0]}\n"
+        f"{row['label']}: {row[series]:.0%}{_interval(row, series)} {SERIES[series][0]}\n"
         f"{row['step_success']:.0%} of turns go well · {sessions:,} sessions"
     )
 
@@ -144,8 +139,14 @@ def in_words(groups: pl.DataFrame) -> str | None:
     if not rows:
         return None
     (row,) = rows
+    seen = f"{row['flawless']:.0%}{_interval(row, 'flawless')}"
     return (
         f"At {row['step_success']:.0%} per turn, {row['label']} come to {row['predicted']:.0%}"
-        f" without a failed turn if turns failed independently; {row['flawless']:.0%} were seen:"
+        f" without a failed turn if turns failed independently; {seen} were seen:"
         f" {_VERDICTS[row['verdict']]}."
     )
+
+
+def _interval(row: Mapping[str, Any], rate: str) -> str:
+    low, high = row[f"{rate}_low"], row[f"{rate}_high"]
+    return "" if low is None else f" ({low:.0%} to {high:.0%})"

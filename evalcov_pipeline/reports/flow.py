@@ -19,8 +19,9 @@ from evalcov_pipeline.reports.beginnings import END, POOLED, Beginning, beginnin
 from evalcov_pipeline.reports.drawing import shortened
 
 _NARROW = 480
-_HEAD, _LABEL, _GAP, _BAR, _STUB = 30, 17, 9, 6, 24
-"""Pixels: head of the columns, line of a label, room between steps, bar of a step, loose end."""
+_HEAD, _LABEL, _GAP, _BAR, _STUB, _CUT = 30, 17, 9, 6, 24, 36
+"""Pixels: head of the columns, line of a label, room between steps, bar of a step, loose end, most
+for the pooled first steps, which lead nowhere."""
 _LETTER = 6.6
 _LONGEST_NAME = 60
 _ORDINALS = ("1st", "2nd", "3rd", "4th", "5th")
@@ -53,8 +54,10 @@ def flow(paths: pl.DataFrame, names: Mapping[str, str], step: str, width: int) -
         step: what a step is, such as "query".
         width: pixels.
     """
-    depth, scale = (2, 260.0) if width < _NARROW else (3, 360.0)
+    depth, room = (2, 260.0) if width < _NARROW else (3, 340.0)
     ways = beginnings(paths, depth)
+    pooled = sum(way.share for way in ways if way.steps == (POOLED,))
+    scale = room / max(0.05, 1 - pooled)
     named = {END: f"no {step}", POOLED: "other", **names}
     columns = max(len(way.steps) for way in ways)
     pitch = (width - _STUB) / columns
@@ -62,7 +65,12 @@ def flow(paths: pl.DataFrame, names: Mapping[str, str], step: str, width: int) -
     height = max(node.y + node.height for node in nodes.values()) + _GAP
     letters = [
         *_heads(columns, step, pitch),
-        *(_label(node, named.get(name, name), pitch) for (_, name), node in nodes.items()),
+        *(
+            _label(node, "other, drawn smaller", pitch)
+            if node.height < node.share * scale - 1
+            else _label(node, named.get(name, name), pitch)
+            for (_, name), node in nodes.items()
+        ),
     ]
     drawn = Markup("").join(
         [
@@ -80,18 +88,25 @@ def _nodes(ways: Sequence[Beginning], pitch: float, scale: float) -> Nodes:
     nodes: Nodes = {}
     for column in range(max(len(way.steps) for way in ways)):
         shares: defaultdict[str, float] = defaultdict(float)
+        heights: defaultdict[str, float] = defaultdict(float)
         origins: defaultdict[str, float] = defaultdict(float)
         for way in ways:
             if len(way.steps) == column + 1 and not _is_loose(way):
                 source = nodes[column - 1, way.steps[-2]].y if column else -way.share
                 shares[way.steps[-1]] += way.share
+                heights[way.steps[-1]] += _thickness(way, scale)
                 origins[way.steps[-1]] += way.share * source
         y = float(_HEAD)
         for name in sorted(shares, key=lambda name: (name == POOLED, origins[name] / shares[name])):
-            height = max(2.0, shares[name] * scale)
+            height = max(2.0, heights[name])
             nodes[column, name] = _Node(_STUB + column * pitch, y + _LABEL, shares[name], height)
             y += _LABEL + height + _GAP
     return nodes
+
+
+def _thickness(way: Beginning, scale: float) -> float:
+    thick = way.share * scale
+    return min(_CUT, thick) if way.steps == (POOLED,) else thick
 
 
 def _is_loose(way: Beginning) -> bool:
@@ -114,10 +129,10 @@ def _ribbons(
     for way in sorted(ways, key=target):
         if len(way.steps) > 1:
             node = nodes[len(way.steps) - 2, way.steps[-2]]
-            leaves[way] = (node.x + _BAR, node.outgoing + way.share * scale / 2)
-            node.outgoing += way.share * scale
+            leaves[way] = (node.x + _BAR, node.outgoing + _thickness(way, scale) / 2)
+            node.outgoing += _thickness(way, scale)
     for way in sorted(ways, key=source):
-        thick = way.share * scale
+        thick = _thickness(way, scale)
         if _is_loose(way):
             x, y = leaves[way]
             yield _ribbon(way, names, thick, f"M{x:.1f} {y:.1f}h{_STUB - _BAR}")

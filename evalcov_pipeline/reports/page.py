@@ -225,7 +225,7 @@ def _name(label: str) -> str:
 
 
 def _kind(label: str) -> str:
-    return shortened(label.replace(" -> ", " → "), _LONGEST_KIND)
+    return shortened(label.replace(" -> ", " → ").replace(" %", "\u00a0%"), _LONGEST_KIND)
 
 
 def _words(name: str | None) -> str:

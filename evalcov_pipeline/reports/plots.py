@@ -64,9 +64,11 @@ def path_table(paths: pl.DataFrame, most: int = 10) -> str:
         paths: rows of `sequence_coverage`.
         most: how many paths of each kind.
     """
+    untested = paths.filter((pl.col("status") == "gap") & pl.col("minimal"))
+    if untested.is_empty():
+        return "Chance may explain every path that no case walks."
     untested = (
-        paths.filter((pl.col("status") == "gap") & pl.col("minimal"))
-        .sort("production_share", "ngram", descending=[True, False])
+        untested.sort("production_share", "ngram", descending=[True, False])
         .group_by("kind", maintain_order=True)
         .head(most)
     )
