@@ -78,10 +78,17 @@ def test_figures_of_sessions_are_those_of_the_tables(sessions_home: Settings) ->
     for said in (
         score["verdict"], "0.31 95 % interval 0.26 to 0.37", f"{score['covered_share']:.0%}",
         f"{score['n_multi_turn']} of {score['n_eval']}", *score["notes"],
-        "0.34; 0.11 of it is order", "search → book → cancel", "33% , 61% given up",
+        "diverge by 0.34 between sessions and cases. 0.11 of it is order : what",
+        "search → book → cancel", "33% , 61% given up",
         "where is my order / cancel it then",
     ):  # fmt: skip
         assert said in text
+
+
+def test_an_order_that_chance_explains_is_not_called_a_finding(sessions_home: Settings) -> None:
+    text = page_of(sessions_home, "UPDATE sequence_scores SET order_p_value = .4").text
+    assert "of it is order :" not in text
+    assert "Chance may explain what of it is order (0.11), p = 0.400" in text
 
 
 @pytest.mark.parametrize("n_tools", [4, 60])
