@@ -18,6 +18,7 @@ from sgd_dialogues import KINDS, START, Dialogue, halves
 from vectors import embedded
 
 from evalcov_pipeline.core.discovery import discover
+from evalcov_pipeline.core.session_space import fit_space, pool_queries, session_vectors
 from evalcov_pipeline.core.sessions import (
     STEPS,
     rephrases,
@@ -26,7 +27,7 @@ from evalcov_pipeline.core.sessions import (
     topic_level,
 )
 from evalcov_pipeline.core.taxonomy import assign, freeze
-from evalcov_pipeline.settings import TaxonomySettings
+from evalcov_pipeline.settings import SessionSettings, TaxonomySettings
 
 OUT = Path(__file__).parent / "out" / "sgd"
 SPACE = "benchmark"
@@ -90,7 +91,7 @@ def corpus_of(dialogues: Sequence[Dialogue]) -> Corpus:
 
 @dataclass(frozen=True)
 class Ground:
-    """One split of the corpus with its clusters of queries.
+    """One split of the corpus with its clusters of queries and of sessions.
 
     Attributes:
         corpus: the dialogues.
@@ -99,6 +100,7 @@ class Ground:
         pool: places of those that cases are written from.
         query_clusters: (d,) cluster of each distinct query, -1 = novel.
         features: (n,) `session_features` of all dialogues.
+        session_clusters: (n,) cluster of each dialogue, -1 = novel.
     """
 
     corpus: Corpus
@@ -107,13 +109,16 @@ class Ground:
     pool: np.ndarray
     query_clusters: np.ndarray
     features: pl.DataFrame
+    session_clusters: np.ndarray
 
 
 def ground(corpus: Corpus, seed: int) -> Ground:
-    """A split, with the taxonomy of its queries (kept from one call to the next)."""
+    """A split with its taxonomies; that of the queries is kept from one call to the next."""
     traffic, pool = halves(len(corpus.dialogues), seed)
-    clusters = _query_clusters(corpus, traffic, seed)
-    return Ground(corpus, seed, traffic, pool, clusters, _features(corpus, traffic, clusters))
+    queries = _query_clusters(corpus, traffic, seed)
+    features = _features(corpus, traffic, queries)
+    sessions = _session_clusters(corpus, traffic, features)
+    return Ground(corpus, seed, traffic, pool, queries, features, sessions)
 
 
 def clustered(
@@ -150,6 +155,27 @@ def _query_clusters(corpus: Corpus, traffic: np.ndarray, seed: int) -> np.ndarra
     OUT.mkdir(parents=True, exist_ok=True)
     np.save(kept, clusters)
     return clusters
+
+
+def _session_clusters(
+    corpus: Corpus, traffic: np.ndarray, features: pl.DataFrame
+) -> np.ndarray:
+    rules = SessionSettings()
+    asked = pool_queries(features["text_hashes"], corpus.hashes.tolist(), corpus.vectors)
+    names = features["session_hash"].to_numpy().astype(str)
+    _, first = np.unique(names[traffic], return_index=True)
+    fitted = traffic[first]
+    weights = np.ones(len(fitted))
+    space = fit_space(
+        features[fitted],
+        asked[fitted],
+        weights,
+        with_outcome=True,
+        text_fingerprint=SPACE,
+        rng=np.random.default_rng(rules.seed),
+    )
+    how = rules.model_dump(include={"method", "min_clusters", "max_clusters", "seed"})
+    return clustered(session_vectors(space, features, asked), names, fitted, weights, **how)
 
 
 def _features(corpus: Corpus, traffic: np.ndarray, clusters: np.ndarray) -> pl.DataFrame:
