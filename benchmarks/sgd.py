@@ -34,6 +34,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -185,13 +186,13 @@ def _order(
         traffic, weights, strata, cases, rng, lengths=(1, 2, 3), resamples=resamples
     ).paths
     transitions = paths.filter(length=LENGTH).join(score.contributions, on="ngram")
-    fewer = transitions.filter(
-        pl.col("eval_share") < pl.col("production_share")
-    ).with_columns(missing=pl.col("jsd_contribution") / pl.col("production_share"))
+    fewer = transitions.filter(pl.col("eval_share") < pl.col("production_share")).with_columns(
+        missing=pl.col("jsd_contribution") / pl.col("production_share")
+    )
     missing = dict(fewer.select("ngram", "missing").iter_rows())
     listed = paths.filter(pl.col("status").is_in(LISTED))["symbols"].to_list()
     bracketed = [["^", *walk, "$"] for walk in traffic]
-    steps = [[f"{a} > {b}" for a, b in zip(w, w[1:], strict=False)] for w in bracketed]
+    steps = [[f"{a} > {b}" for a, b in pairwise(w)] for w in bracketed]
     return Found(
         score.p_value,
         score.jsd_adjusted,
@@ -216,9 +217,7 @@ def draw(home: Ground, scores: Scores, mode: str, n: int, rng: np.random.Generat
         "reordered": rng.permutation,
         "single": lambda turns: rng.choice(turns, 1),
     }.get(mode, lambda turns: turns)
-    return Suite(
-        [(int(i), change(scores.turns[i])) for i in rng.choice(pool, n, replace=False)]
-    )
+    return Suite([(int(i), change(scores.turns[i])) for i in rng.choice(pool, n, replace=False)])
 
 
 def rows_of_seed(

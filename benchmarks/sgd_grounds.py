@@ -157,9 +157,7 @@ def _query_clusters(corpus: Corpus, traffic: np.ndarray, seed: int) -> np.ndarra
     return clusters
 
 
-def _session_clusters(
-    corpus: Corpus, traffic: np.ndarray, features: pl.DataFrame
-) -> np.ndarray:
+def _session_clusters(corpus: Corpus, traffic: np.ndarray, features: pl.DataFrame) -> np.ndarray:
     rules = SessionSettings()
     asked = pool_queries(features["text_hashes"], corpus.hashes.tolist(), corpus.vectors)
     names = features["session_hash"].to_numpy().astype(str)
