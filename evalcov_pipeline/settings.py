@@ -131,8 +131,8 @@ class SessionSettings(ClusterSettings):
     """How whole sessions are clustered and compared."""
 
     method: Literal["umap_hdbscan", "kmeans"] = "kmeans"
-    min_clusters: int = Field(10, ge=2)
-    max_clusters: int = Field(40, ge=2)
+    min_clusters: int = Field(8, ge=2)
+    max_clusters: int = Field(16, ge=2)
     max_texts: int = Field(10_000, ge=100)
     """Most distinct sessions a fit looks at; a seeded draw by weight above that."""
     outcomes_known: Share = Field(0.3, ge=0, le=1)

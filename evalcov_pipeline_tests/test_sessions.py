@@ -226,6 +226,29 @@ def test_no_block_dominates_by_its_width(space: Any) -> None:
     assert again.weights == pytest.approx(frozen.weights, rel=0.1)
 
 
+def test_lengths_are_compared_by_rank_whatever_their_scale(space: Any) -> None:
+    frozen, rows, queries = space
+    weights = np.full(200, 1 / 200)
+    longer = rows.with_columns(pl.col("n_turns") ** 2 * 10)
+    rng = np.random.default_rng(0)
+    again = fit_space(longer, queries, weights, with_outcome=False, text_fingerprint="m", rng=rng)
+    same, of_longer = (
+        session_vectors(found, table, queries) for found, table in ((frozen, rows), (again, longer))
+    )
+    assert np.sum(same * of_longer, axis=1) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_rare_failure_sets_sessions_apart_as_much_as_their_length(space: Any) -> None:
+    _, rows, queries = space
+    weights, rng = np.full(200, 1 / 200), np.random.default_rng(0)
+    failures = pl.Series("tool_failures", np.arange(200) < 10).cast(pl.Int64)
+    told = rows.with_columns(failures)
+    found = fit_space(told, queries, weights, with_outcome=False, text_fingerprint="m", rng=rng)
+    well = session_vectors(found, told.with_columns(tool_failures=pl.lit(0)), queries)[:10]
+    badly = session_vectors(found, told, queries)[:10]
+    assert np.sum(well * badly, axis=1).max() < 0.9
+
+
 def test_a_space_survives_its_file_and_names_what_it_is(space: Any) -> None:
     frozen, rows, queries = space
     again = SessionSpace.from_arrays(*frozen.to_arrays())

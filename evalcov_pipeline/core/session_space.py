@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,20 +24,26 @@ Vectors = NDArray[np.float32]
 
 START, END = "^", "$"
 """Stand for the start and the end of a session among its steps."""
-SHAPE = (
-    "n_turns", "conversation_chars", "n_tool_calls", "n_tools", "tool_repeats", "tool_failures",
-    "repetitions",
-)  # fmt: skip
-"""Figures of the shape block; repetitions are retries and rephrases together."""
+SHAPE = ("n_turns", "n_tools", "tool_failures", "repetitions")
+"""Figures of the shape block; repetitions are retries and rephrases together.
+
+Few, and unlike each other: five figures of length would outvote one of failures.
+"""
 OUTCOMES = ("success", "abandoned", "error", "unknown")
-IMPORTANCE = {"queries": 1.0, "tools": 1.0, "shape": 1.0, "outcome": 1.0}
-"""Part of each block in telling sessions apart, before its own spread is taken into account."""
+IMPORTANCE = {"queries": 0.5, "tools": 0.5, "shape": 2.0, "outcome": 1.0}
+"""Part of each block in telling sessions apart, before its own spread is taken into account.
+
+What is asked and what is called have scores of their own, lengths and failures do not.
+"""
 MOST_NGRAMS = 300
 LONGEST_NGRAM = 3
 LONGEST_SEQUENCE = 1000
 """Tool calls of a session that are looked at."""
 _PAIRS = 20_000
 _LEAST_SPREAD = 0.02
+_LEAST_FIGURE_SPREAD = 0.1
+"""Keeps a figure that hardly ever differs from outweighing the others."""
+_LEVELS = np.linspace(0.0, 1.0, 101)
 
 
 @dataclass(frozen=True)
@@ -47,16 +53,16 @@ class SessionSpace:
     Attributes:
         ngrams: (v,) tool n-grams, steps joined by a space.
         rarity: (v,) inverse document frequency of each.
-        centre: (f,) median of log(1 + figure) of each figure of `SHAPE`.
-        scale: (f,) its robust standard deviation, > 0.
+        quantiles: (q, f) quantiles of each figure of `SHAPE`, ascending.
+        figure_weights: (f,) of the figures within their block; sum to 1.
         weights: (4,) of queries, tools, shape and outcome; sum to 1, outcome 0 if it is left out.
         text_fingerprint: the model that made the query vectors.
     """
 
     ngrams: NDArray[np.str_]
     rarity: FloatArray
-    centre: FloatArray
-    scale: FloatArray
+    quantiles: FloatArray
+    figure_weights: FloatArray
     weights: FloatArray
     text_fingerprint: str
 
@@ -72,7 +78,7 @@ class SessionSpace:
         digest = hashlib.sha256(self.text_fingerprint.encode())
         for name in sorted(arrays):
             digest.update(np.ascontiguousarray(arrays[name]).tobytes())
-        return f"session-space-1:{digest.hexdigest()[:24]}"
+        return f"session-space-2:{digest.hexdigest()[:24]}"
 
     def to_arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         """Arrays for an `.npz` without object types, and a JSON-able rest."""
@@ -105,7 +111,9 @@ def fit_space(
     """Fit the scales to production sessions.
 
     A block's weight is its importance over the spread of its cosines between pairs of sessions:
-    blocks then differ between sessions as much as their importance says, whatever their width.
+    blocks then differ between sessions as much as their importance says, whatever their width. The
+    figures of a session's shape are weighted alike within their block; one that is the same for all
+    sessions is left out.
 
     Args:
         features: rows of `session_features`, n >= 2 sessions.
@@ -119,23 +127,25 @@ def fit_space(
     Returns:
         The space.
     """
-    figures = np.log1p(_figures(features))
-    low, centre, high = (_quantile(figures, weights, q) for q in (0.25, 0.5, 0.75))
-    spread = (high - low) / 1.349
-    deviation = figures.std(axis=0)
-    scale = np.where(spread > 0, spread, np.where(deviation > 0, deviation, 1.0))
-    ngrams, rarity = _vocabulary([tool_ngrams(tools) for tools in features["tools"]], weights)
-    space = SessionSpace(ngrams, rarity, centre, scale, np.full(4, 0.25), text_fingerprint)
-
     left, right = rng.choice(len(features), (2, _PAIRS), p=weights / weights.sum())
-    spreads = [
-        float(np.einsum("ij,ij->i", block[left], block[right]).std())
-        for block in _blocks(space, features, queries)
-    ]
-    wanted = np.array(list(importance.values())) / np.maximum(spreads, _LEAST_SPREAD)
+
+    def spread(block: FloatArray) -> float:
+        return float(np.einsum("ij,ij->i", block[left], block[right]).std())
+
+    figures = _figures(features)
+    quantiles = _quantiles(figures, weights)
+    spreads = np.array([spread(turn) for turn in _angles(figures, quantiles)])
+    of_figures = np.where(spreads > 0, 1.0 / np.maximum(spreads, _LEAST_FIGURE_SPREAD), 0.0)
+    if not of_figures.any():
+        of_figures[:] = 1.0
+    of_figures /= of_figures.sum()
+    ngrams, rarity = _vocabulary([tool_ngrams(tools) for tools in features["tools"]], weights)
+    space = SessionSpace(ngrams, rarity, quantiles, of_figures, np.full(4, 0.25), text_fingerprint)
+    blocks = [spread(block) for block in _blocks(space, features, queries)]
+    wanted = np.array(list(importance.values())) / np.maximum(blocks, _LEAST_SPREAD)
     if not with_outcome:
         wanted[-1] = 0.0
-    return SessionSpace(ngrams, rarity, centre, scale, wanted / wanted.sum(), text_fingerprint)
+    return replace(space, weights=wanted / wanted.sum())
 
 
 def session_vectors(space: SessionSpace, features: pl.DataFrame, queries: Vectors) -> Vectors:
@@ -234,10 +244,8 @@ def _blocks(space: SessionSpace, features: pl.DataFrame, queries: Vectors) -> li
         for name, count in tool_ngrams(names).items():
             place = places.get(name, -1)
             tools[row, place] += np.log1p(count) * (space.rarity[place] if place >= 0 else 1.0)
-    # From nothing to everything each figure turns by a right angle: alike figures have cosine 1.
-    z = (np.log1p(_figures(features)) - space.centre) / space.scale
-    angle = np.pi / 2 / (1 + np.exp(-1.7 * np.clip(z, -20, 20)))
-    shape = np.concatenate([np.cos(angle), np.sin(angle)], axis=1) / np.sqrt(len(SHAPE))
+    turns = _angles(_figures(features), space.quantiles)
+    shape = np.concatenate(np.sqrt(space.figure_weights)[:, None, None] * turns, axis=1)
     outcome = features["outcome"].to_numpy()[:, None] == np.array(OUTCOMES)[None, :]
     return [queries.astype(np.float64), _unit(tools), shape, outcome.astype(np.float64)]
 
@@ -262,14 +270,34 @@ def _vocabulary(
     return np.array([name for name, _ in kept], dtype=np.str_), rarity
 
 
-def _quantile(values: FloatArray, weights: FloatArray, q: float) -> FloatArray:
-    """(f,) weighted quantile of each column."""
+def _angles(figures: FloatArray, quantiles: FloatArray) -> FloatArray:
+    """(f, n, 2) each figure as a direction: a right angle from its least to its largest value.
+
+    In between the angle follows the rank among production's sessions: alike figures have cosine 1,
+    and neither scale nor outliers matter.
+    """
+    turns = np.empty((figures.shape[1], len(figures), 2))
+    for turn, values, known in zip(turns, figures.T, quantiles.T, strict=True):
+        below, upto = (
+            np.searchsorted(known, [*values, known[0], known[-1]], side)
+            for side in ("left", "right")
+        )
+        *rank, least, most = below + upto
+        share = (np.array(rank) - least) / max(most - least, 1)
+        angle = np.pi / 2 * np.clip(share, 0.0, 1.0)
+        turn[:] = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return turns
+
+
+def _quantiles(values: FloatArray, weights: FloatArray) -> FloatArray:
+    """(q, f) weighted quantiles of each column, from the least to the largest value."""
     order = np.argsort(values, axis=0, kind="stable")
     mass = np.cumsum(weights[order], axis=0) / weights.sum()
-    place = (mass < q).sum(axis=0).clip(max=len(values) - 1)
-    columns = np.arange(values.shape[1])
-    found: FloatArray = values[order[place, columns], columns]
-    return found
+    columns = [
+        column[rows][np.searchsorted(total, _LEVELS).clip(max=len(values) - 1)]
+        for column, rows, total in zip(values.T, order.T, mass.T, strict=True)
+    ]
+    return np.stack(columns, axis=1)
 
 
 def _unit(rows: NDArray[np.floating]) -> Vectors:
