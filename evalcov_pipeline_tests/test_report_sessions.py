@@ -281,7 +281,9 @@ def test_status_tells_of_sessions_in_words_and_as_json(
 def test_kinds_of_session_are_plotted_for_the_ui(sessions_home: Settings) -> None:
     scored = content(sessions_home)
     assert scored.sessions is not None
-    assert cluster_bars(scored.sessions.clusters).startswith(b"\x89PNG")
+    for label in (pl.col("label"), pl.lit("$\\frac{$ <b>")):
+        drawn = cluster_bars(scored.sessions.clusters.with_columns(label=label))
+        assert drawn.startswith(b"\x89PNG")
     rows = path_table(scored.sessions.paths, most=3).splitlines()[2:]
     assert [row.split("|")[2].strip() for row in rows].count("tools") == 3
 

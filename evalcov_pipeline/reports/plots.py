@@ -48,9 +48,8 @@ def cluster_bars(clusters: pl.DataFrame, most: int = 25) -> bytes:
     axes.barh([y + 0.2 for y in places], rows["production_share"], 0.38, color=colours)
     suite = rows["eval_share"].fill_null(0.0)
     axes.barh([y - 0.2 for y in places], suite, 0.38, color="white", edgecolor="black", lw=0.8)
-    axes.set_yticks(
-        list(places), [shortened(label, _LONGEST_LABEL) for label in rows["label"]], fontsize=8
-    )
+    labels = [shortened(label, _LONGEST_LABEL) for label in rows["label"]]
+    axes.set_yticks(list(places), labels, fontsize=8, parse_math=False)
     axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     seen = [status for status in _COLOURS if status in set(rows["status"])]
     handles = [Patch(color=_COLOURS[s], label=f"production: {s}") for s in seen]
