@@ -7,6 +7,7 @@ drawn from the other half, so that nothing is matched by identity:
     switch      only dialogues of one service
     failure     only dialogues in which no booking or purchase failed
     long        only dialogues of less than 12 user turns
+    flights     only dialogues without a search for flights
     reordered   any dialogue, with its turns in random order
     single      one turn of any dialogue
 
@@ -31,7 +32,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -46,6 +47,7 @@ from sgd_grounds import Ground, corpus_of, ground
 
 from evalcov_pipeline.core.coverage import NOVEL, cluster_coverage
 from evalcov_pipeline.core.divergence import jsd_contributions, score_divergence
+from evalcov_pipeline.core.ngrams import joined
 from evalcov_pipeline.core.paths import path_coverage
 from evalcov_pipeline.core.score import judge_suite
 from evalcov_pipeline.core.sequences import sequence_score
@@ -97,11 +99,19 @@ class Scores:
         self.turns = np.split(np.arange(len(corpus.session)), starts[1:])
         self.query = home.query_clusters[corpus.text]
         self.tools = [turn.tools for dialogue in corpus.dialogues for turn in dialogue.turns]
+        self.symbols: dict[str, Callable[[np.ndarray], list[str]]] = {
+            "queries": lambda turns: [str(cluster) for cluster in self.query[turns]],
+            "tools": lambda turns: [name for turn in turns for name in self.tools[turn]],
+        }
+        self.orders = {
+            name: OrderScore([walk(self.turns[i]) for i in home.traffic], resamples)
+            for name, walk in self.symbols.items()
+        }
         sessions = np.arange(len(home.traffic))
         owner = np.repeat(sessions, [len(self.turns[i]) for i in home.traffic])
         asked = self.query[np.concatenate([self.turns[i] for i in home.traffic])]
-        self.by_query = _Clusters(owner, asked, home.query_clusters.max() + 1, resamples)
-        self.by_session = _Clusters(
+        self.by_query = ClusterScore(owner, asked, home.query_clusters.max() + 1, resamples)
+        self.by_session = ClusterScore(
             sessions,
             home.session_clusters[home.traffic],
             home.session_clusters.max() + 1,
@@ -120,17 +130,12 @@ class Scores:
         whole = [i for i, turns in suite.cases if len(turns) == len(self.turns[i])]
         if len(whole) == len(suite.cases):
             yield "session", self.by_session.found(self.home.session_clusters[whole], rng)
-        symbols: dict[str, Callable[[np.ndarray], list[str]]] = {
-            "queries": lambda turns: [str(cluster) for cluster in self.query[turns]],
-            "tools": lambda turns: [name for turn in turns for name in self.tools[turn]],
-        }
-        for name, walk in symbols.items():
-            traffic = [walk(self.turns[i]) for i in self.home.traffic]
-            cases = [walk(turns) for _, turns in suite.cases]
-            yield name, _order(traffic, cases, self.resamples, rng)
+        for name, order in self.orders.items():
+            cases = [self.symbols[name](turns) for _, turns in suite.cases]
+            yield name, order.found(cases, rng)
 
 
-class _Clusters:
+class ClusterScore:
     """Coverage of clusters by the cases' clusters."""
 
     def __init__(self, owner: np.ndarray, clusters: np.ndarray, k: int, resamples: int) -> None:
@@ -169,43 +174,43 @@ class _Clusters:
         )
 
 
-def _order(
-    traffic: Sequence[Sequence[str]],
-    cases: Sequence[Sequence[str]],
-    resamples: int,
-    rng: np.random.Generator,
-) -> Found:
-    """The score of order: transitions for the divergence, paths of up to three steps as gaps."""
-    n = len(traffic)
-    weights, strata = np.full(n, 1 / n), np.zeros(n, int)
-    score = sequence_score(
-        traffic, weights, strata, cases, np.zeros(len(cases), bool), rng,
-        length=LENGTH, resamples=resamples,
-    )  # fmt: skip
-    paths = path_coverage(
-        traffic, weights, strata, cases, rng, lengths=(1, 2, 3), resamples=resamples
-    ).paths
-    transitions = paths.filter(length=LENGTH).join(score.contributions, on="ngram")
-    fewer = transitions.filter(pl.col("eval_share") < pl.col("production_share")).with_columns(
-        missing=pl.col("jsd_contribution") / pl.col("production_share")
-    )
-    missing = dict(fewer.select("ngram", "missing").iter_rows())
-    listed = paths.filter(pl.col("status").is_in(LISTED))["symbols"].to_list()
-    bracketed = [["^", *walk, "$"] for walk in traffic]
-    steps = [[f"{a} > {b}" for a, b in pairwise(w)] for w in bracketed]
-    return Found(
-        score.p_value,
-        score.jsd_adjusted,
-        None,
-        np.array([np.mean([missing.get(step, 0.0) for step in walk]) for walk in steps]),
-        np.array([[_walks(walk, path) for path in listed] for walk in bracketed]).reshape(n, -1),
-        bool((paths["status"] == "gap").any()),
-    )
+class OrderScore:
+    """Coverage of transitions, for the divergence, and of paths of up to three steps, as gaps."""
 
+    def __init__(self, traffic: Sequence[Sequence[str]], resamples: int) -> None:
+        self.traffic, self.resamples = traffic, resamples
+        walked = [["^", *symbols, "$"] for symbols in traffic]
+        self.transitions = [[joined(pair) for pair in pairwise(walk)] for walk in walked]
+        self.paths = [
+            {joined(walk[i : i + n]) for n in (1, 2, 3) for i in range(len(walk) - n + 1)}
+            for walk in walked
+        ]
 
-def _walks(walk: Sequence[str], path: Sequence[str]) -> bool:
-    n = len(path)
-    return any(walk[i : i + n] == path for i in range(len(walk) - n + 1))
+    def found(self, cases: Sequence[Sequence[str]], rng: np.random.Generator) -> Found:
+        n = len(self.traffic)
+        weights, strata = np.full(n, 1 / n), np.zeros(n, int)
+        score = sequence_score(
+            self.traffic, weights, strata, cases, np.zeros(len(cases), bool), rng,
+            length=LENGTH, resamples=self.resamples,
+        )  # fmt: skip
+        paths = path_coverage(
+            self.traffic, weights, strata, cases, rng, lengths=(1, 2, 3), resamples=self.resamples
+        ).paths
+        fewer = (
+            paths.filter(pl.col("eval_share") < pl.col("production_share"))
+            .join(score.contributions, on="ngram")
+            .select("ngram", pl.col("jsd_contribution") / pl.col("production_share"))
+        )
+        missing = dict(fewer.iter_rows())
+        listed = paths.filter(pl.col("status").is_in(LISTED))["ngram"].to_list()
+        return Found(
+            score.p_value,
+            score.jsd_adjusted,
+            None,
+            np.array([np.mean([missing.get(p, 0.0) for p in walk]) for walk in self.transitions]),
+            np.array([[path in walked for path in listed] for walked in self.paths]).reshape(n, -1),
+            bool((paths["status"] == "gap").any()),
+        )
 
 
 def draw(home: Ground, scores: Scores, mode: str, n: int, rng: np.random.Generator) -> Suite:
@@ -236,12 +241,12 @@ def rows_of_seed(
                 for score, found in scores.of(suite, rng):
                     rows.append(
                         {"seed": seed, "cases": n, "mode": mode, "score": score}
-                        | _measured(found, of_kind)
+                        | measured(found, of_kind)
                     )
     return rows
 
 
-def _measured(found: Found, of_kind: np.ndarray | None) -> dict:
+def measured(found: Found, of_kind: np.ndarray | None) -> dict:
     row = {
         "flagged": found.p_value < 0.05,
         "degraded": found.degraded,
@@ -270,9 +275,9 @@ def _auc(scores: np.ndarray, positive: np.ndarray) -> float:
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), required=True)
 @click.option("--seeds", default=8, show_default=True, help="Splits into traffic and pool.")
-@click.option("--suites", default=6, show_default=True, help="Suites per split, size and mode.")
+@click.option("--suites", default=4, show_default=True, help="Suites per split, size and mode.")
 @click.option("--null-suites", default=200, show_default=True, help="Proportional ones per size.")
-@click.option("--resamples", default=199, show_default=True)
+@click.option("--resamples", default=99, show_default=True)
 @click.option("--quick", is_flag=True, help="Two splits, suites of 100.")
 @click.option("--workers", default=2, show_default=True)
 def main(data, seeds, suites, null_suites, resamples, quick, workers) -> None:
@@ -285,7 +290,10 @@ def main(data, seeds, suites, null_suites, resamples, quick, workers) -> None:
     settings = (sizes, suites, -(-null_suites // seeds), resamples)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         running = [pool.submit(rows_of_seed, path, seed, *settings) for seed in range(seeds)]
-        rows = [row for future in running for row in future.result()]
+        rows = []
+        for done in as_completed(running):
+            rows += done.result()
+            click.echo(f"{len(rows)} scores of suites", err=True)
     table = summary(rows)
     report(table)
     OUT.parent.mkdir(exist_ok=True)

@@ -24,7 +24,7 @@ from evalcov_pipeline.core.texts import text_hash
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.simulator.otlp import dump, key_values, nanos, span_id
 
-KINDS = ("switch", "failure", "long")
+KINDS = ("switch", "failure", "long", "flights")
 LONG = 12
 """User turns from which a dialogue is long."""
 START = datetime(2026, 9, 28, tzinfo=UTC)
@@ -84,6 +84,7 @@ def _dialogue(row: dict, texts: Sequence[str]) -> Dialogue:
         "switch": len(row["services"]) > 1,
         "failure": "NOTIFY_FAILURE" in told,
         "long": len(turns) >= LONG,
+        "flights": "Flights_3" in row["services"],
     }
     return Dialogue(
         row["dialogue_id"], turns, outcome, frozenset(kind for kind in KINDS if is_of[kind])

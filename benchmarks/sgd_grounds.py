@@ -6,7 +6,7 @@ alone; the kinds of dialogues build suites and measure, and are no input of any 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from functools import cached_property
@@ -18,7 +18,12 @@ from sgd_dialogues import KINDS, START, Dialogue, halves
 from vectors import embedded
 
 from evalcov_pipeline.core.discovery import discover
-from evalcov_pipeline.core.session_space import fit_space, pool_queries, session_vectors
+from evalcov_pipeline.core.session_space import (
+    IMPORTANCE,
+    fit_space,
+    pool_queries,
+    session_vectors,
+)
 from evalcov_pipeline.core.sessions import (
     STEPS,
     rephrases,
@@ -117,7 +122,7 @@ def ground(corpus: Corpus, seed: int) -> Ground:
     traffic, pool = halves(len(corpus.dialogues), seed)
     queries = _query_clusters(corpus, traffic, seed)
     features = _features(corpus, traffic, queries)
-    sessions = _session_clusters(corpus, traffic, features)
+    sessions = session_clusters(corpus, traffic, features, SessionSettings(), IMPORTANCE)
     return Ground(corpus, seed, traffic, pool, queries, features, sessions)
 
 
@@ -157,8 +162,14 @@ def _query_clusters(corpus: Corpus, traffic: np.ndarray, seed: int) -> np.ndarra
     return clusters
 
 
-def _session_clusters(corpus: Corpus, traffic: np.ndarray, features: pl.DataFrame) -> np.ndarray:
-    rules = SessionSettings()
+def session_clusters(
+    corpus: Corpus,
+    traffic: np.ndarray,
+    features: pl.DataFrame,
+    rules: SessionSettings,
+    importance: Mapping[str, float],
+) -> np.ndarray:
+    """(n,) cluster of each dialogue in a taxonomy of the sessions of traffic, -1 = novel."""
     asked = pool_queries(features["text_hashes"], corpus.hashes.tolist(), corpus.vectors)
     names = features["session_hash"].to_numpy().astype(str)
     _, first = np.unique(names[traffic], return_index=True)
@@ -171,6 +182,7 @@ def _session_clusters(corpus: Corpus, traffic: np.ndarray, features: pl.DataFram
         with_outcome=True,
         text_fingerprint=SPACE,
         rng=np.random.default_rng(rules.seed),
+        importance=importance,
     )
     how = rules.model_dump(include={"method", "min_clusters", "max_clusters", "seed"})
     return clustered(session_vectors(space, features, asked), names, fitted, weights, **how)
