@@ -104,9 +104,10 @@ def outcomes_left_out(week: WeekSessions, rules: SessionSettings) -> str | None:
     if of_traffic < rules.outcomes_known:
         return f"Only {of_traffic:.0%} of sessions have an outcome: outcomes are not compared."
     if of_cases < rules.outcomes_known:
+        some = f"Only {of_cases:.0%}" if of_cases else "None"
         return (
-            f"{of_cases:.0%} of the multi-turn cases say how their conversation went (field"
-            " outcome): outcomes are not compared."
+            f"{some} of the multi-turn cases say how their conversation went (field outcome):"
+            " outcomes are not compared."
         )
     return None
 
