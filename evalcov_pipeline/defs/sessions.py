@@ -221,6 +221,9 @@ def _facts(table: str, report: SessionReport | None) -> dict[str, object]:
             "untested_paths": len(untested),
             "most_travelled_untested": dg.MetadataValue.md(path_table(untested)),
         }
+    if table == "session_traits":
+        missing = report.traits.filter(pl.col("status") == "gap")["trait"].to_list()
+        return {**row_count(len(report.traits)), "traits_of_no_case": missing}
     if table == "session_coverage":
         own = report.clusters.filter(pl.col("taxonomy_id") == report.headline["taxonomy_id"])
         return {

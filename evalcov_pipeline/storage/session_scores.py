@@ -15,6 +15,7 @@ from evalcov_pipeline.core.compounding import compounding
 from evalcov_pipeline.core.paths import path_coverage
 from evalcov_pipeline.core.scoring import WeekScore, score_week
 from evalcov_pipeline.core.sequences import sequence_score
+from evalcov_pipeline.core.session_traits import trait_coverage
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage import taxonomies
 from evalcov_pipeline.storage.coverage import week_inputs, week_rules
@@ -22,8 +23,8 @@ from evalcov_pipeline.storage.taxonomies import SESSIONS
 from evalcov_pipeline.storage.warehouse import Warehouse, frame, one_row, replace_slice
 
 TABLES = (
-    "session_scores", "session_coverage", "sequence_scores", "sequence_coverage",
-    "session_compounding",
+    "session_scores", "session_coverage", "session_traits", "sequence_scores",
+    "sequence_coverage", "session_compounding",
 )  # fmt: skip
 """Tables of a week's session score."""
 LENGTH = 2
@@ -38,6 +39,7 @@ class SessionReport:
 
     scores: list[dict[str, Any]]
     clusters: pl.DataFrame
+    traits: pl.DataFrame
     sequences: list[dict[str, Any]]
     paths: pl.DataFrame
     compounding: pl.DataFrame
@@ -109,6 +111,7 @@ def session_report(
     return SessionReport(
         scores[::-1],
         pl.concat(clusters[::-1], how="diagonal"),
+        _traits(con, settings, as_of, used.headline, sessions, cases),
         sequences,
         paths,
         _compounding(settings, as_of, placed, clusters[-1]),
@@ -124,7 +127,9 @@ def write_session_report(
     if report:
         scores = pl.DataFrame(report.scores, infer_schema_length=None, schema_overrides=_TYPES)
         sequences = pl.DataFrame(report.sequences, infer_schema_length=None)
-        frames = (scores, report.clusters, sequences, report.paths, report.compounding)
+        frames = (
+            scores, report.clusters, report.traits, sequences, report.paths, report.compounding,
+        )  # fmt: skip
         rows = dict(zip(TABLES, frames, strict=True))
     stamp = pl.lit(as_of, pl.Datetime("us")).alias("as_of")
     with warehouse.writer() as con:
@@ -192,6 +197,29 @@ def _notes(
                 " are taken from the most similar production turns."
             )
     return notes
+
+
+def _traits(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    as_of: datetime,
+    taxonomy_id: str,
+    sessions: pl.DataFrame,
+    cases: pl.DataFrame,
+) -> pl.DataFrame:
+    """Rows of `session_traits`; outcomes where the taxonomy compares them too."""
+    row = one_row(
+        con, "SELECT with_outcome FROM session_taxonomies WHERE taxonomy_id = ?", [taxonomy_id]
+    )
+    return trait_coverage(
+        sessions,
+        sessions["steady_weight"].to_numpy(),
+        sessions["stratum"].to_numpy(),
+        cases,
+        np.random.default_rng([settings.coverage.seed, as_of.toordinal()]),
+        with_outcome=bool(row and row["with_outcome"]),
+        resamples=settings.coverage.resamples,
+    )
 
 
 def _outcomes(sessions: pl.DataFrame) -> pl.DataFrame:

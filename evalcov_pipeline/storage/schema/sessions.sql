@@ -180,6 +180,20 @@ CREATE TABLE IF NOT EXISTS session_coverage (
   PRIMARY KEY (as_of, taxonomy_id, cluster_id)
 );
 
+-- Plain traits of sessions one by one, such as their length or a failed tool: whether any case has them. Traits overlap; combinations are what session_coverage shows.
+CREATE TABLE IF NOT EXISTS session_traits (
+  as_of TIMESTAMP NOT NULL, -- exclusive end of the scored week, UTC
+  figure VARCHAR NOT NULL, -- what is looked at: turns, context, tools, failures, repetitions or outcome
+  trait VARCHAR NOT NULL, -- the trait in words
+  production_share DOUBLE NOT NULL, -- share of steady sessions that have it
+  production_share_low DOUBLE, -- lower end of its 95 % interval
+  production_share_high DOUBLE, -- upper end of its 95 % interval
+  eval_cases BIGINT NOT NULL, -- active cases that have it
+  eval_share DOUBLE, -- share of the cases; NULL for an empty suite
+  status VARCHAR NOT NULL, -- gap, thin, covered, over_represented or undecidable
+  PRIMARY KEY (as_of, figure, trait)
+);
+
 -- Divergence of sequences: which steps follow which, in production and in the suite. One row per week and kind of sequence.
 CREATE TABLE IF NOT EXISTS sequence_scores (
   as_of TIMESTAMP NOT NULL, -- exclusive end of the scored week, UTC
