@@ -27,6 +27,7 @@ _NEVER = 2.0
 """A share that no trait reaches: traits overlap, so none is a liability by itself."""
 _QUARTERS = (0.25, 0.5, 0.75)
 _MOST_TOOLS = 3
+_ONE_TURN = {"up to 1 turns": "one turn", "more than 1 turns": "more than one turn"}
 _COLUMNS = pl.Schema(
     {
         "figure": pl.String(),
@@ -120,7 +121,8 @@ def _traits(
         cuts = _quarters(whole[of_production], weights)
         for first, last in zip([None, *(cuts + 1)], [*cuts, None], strict=True):
             inside = (whole >= (first or 0)) & (whole <= (np.inf if last is None else last))
-            add(figure, f"{_range(first, last)} {unit}", inside)
+            words = f"{_range(first, last)} {unit}"
+            add(figure, _ONE_TURN.get(words, words), inside)
     if sessions["n_tool_calls"].sum():
         tools = rows["n_tools"].to_numpy()
         for number in range(_MOST_TOOLS):

@@ -19,6 +19,7 @@ from evalcov_pipeline.storage.report_sessions import ScoredSessions
 
 MOST_PATHS = 8
 """Untested paths of each kind that are listed."""
+_SCARCE = ("gap", "thin")
 _LONGEST_STEP = 34
 _LONGEST_EXAMPLE = 110
 _FLOW = {"phone": 320, "desktop": 640}
@@ -51,6 +52,7 @@ def session_content(sessions: ScoredSessions, clusters: pl.DataFrame) -> dict[st
         "knowledge": sessions.knowledge,
         "urgent": [row for row in heat if not row["calm"]],
         "calm": [row for row in heat if row["calm"]],
+        "traits": sessions.traits.filter(pl.col("status").is_in(_SCARCE)).to_dicts(),
         "kinds": {kind: _paths(sessions, kind, names[kind]) for kind in _STEP},
         "compounding": at_sizes(FULL, compounding, lengths) if len(lengths) else None,
         "series": {name: SERIES[name][0] for name in shown},

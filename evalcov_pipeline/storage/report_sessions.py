@@ -24,6 +24,7 @@ class ScoredSessions:
             `exemplars` (list of typical sessions, null for what lies in no cluster).
         orders: rows of `sequence_scores` by kind, queries before tools.
         paths: rows of `sequence_coverage`, most travelled first.
+        traits: rows of `session_traits`, those that most sessions have first.
         compounding: rows of `session_compounding`.
         knowledge: shares 0..1 of what was recorded, None where there is nothing to look at:
             `several_turns` (sessions of more than one turn), `outcomes` (sessions whose outcome is
@@ -36,6 +37,7 @@ class ScoredSessions:
     clusters: pl.DataFrame
     orders: Mapping[str, Mapping[str, Any]]
     paths: pl.DataFrame
+    traits: pl.DataFrame
     compounding: pl.DataFrame
     knowledge: Mapping[str, float | None]
 
@@ -70,6 +72,11 @@ def read_sessions(con: duckdb.DuckDBPyConnection, as_of: datetime) -> ScoredSess
             con,
             "SELECT * FROM sequence_coverage WHERE as_of = ?"
             " ORDER BY production_share DESC, length, kind, ngram",
+            [as_of],
+        ),
+        traits=frame(
+            con,
+            "SELECT * FROM session_traits WHERE as_of = ? ORDER BY production_share DESC, trait",
             [as_of],
         ),
         compounding=frame(
