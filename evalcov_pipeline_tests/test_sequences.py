@@ -123,11 +123,11 @@ def test_one_session_of_ten_thousand_turns_changes_little_and_takes_seconds():
 def test_suites_of_whole_sessions_are_rarely_called_divergent(n):
     rng = np.random.default_rng(n)
     found = []
-    for _ in range(60):
-        everyone = ordered_sessions(400 + n, rng)
+    for _ in range(40):
+        everyone = ordered_sessions(300 + n, rng)
         result = score(everyone[n:], everyone[:n], seed=rng, resamples=99)
         found.append((result.p_value < 0.05, result.order_p_value < 0.05))
-    assert (np.sum(found, axis=0) <= binom.ppf(0.995, 60, 0.05)).all()
+    assert (np.sum(found, axis=0) <= binom.ppf(0.995, 40, 0.05)).all()
 
 
 def test_a_suite_that_shuffles_the_steps_differs_in_order_and_in_nothing_else():
@@ -139,15 +139,16 @@ def test_a_suite_that_shuffles_the_steps_differs_in_order_and_in_nothing_else():
     assert result.order_adjusted > 0.5 * result.jsd_adjusted > 0.05
 
 
-def test_a_suite_of_other_symbols_differs_but_not_in_order_where_there_is_none():
+def test_a_suite_of_other_symbols_hardly_differs_in_order_where_there_is_none():
     rng = np.random.default_rng(3)
     production = shuffled(ordered_sessions(1500, rng), rng)
-    likes = np.array([sum(step in SYMBOLS[:4] for step in session) for session in production])
-    chances = np.where(likes > 1, 3.0, 0.3)
-    picked = rng.choice(len(production), 150, p=chances / chances.sum())
+    liked = np.array([np.mean([s in SYMBOLS[:4] for s in session]) for session in production])
+    chances = np.exp(3 * liked)
+    picked = rng.choice(len(production), 150, p=chances / chances.sum(), replace=False)
     result = score(production, [production[i] for i in picked])
     assert result.p_value < 0.05
-    assert result.order_adjusted < 0.2 * result.jsd_adjusted
+    assert result.jsd_adjusted > 0.05
+    assert result.order_adjusted < 0.01
 
 
 def test_a_suite_of_single_turns_is_divergent_and_its_blindness_is_named():

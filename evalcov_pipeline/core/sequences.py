@@ -22,6 +22,7 @@ from evalcov_pipeline.core.shares import FloatArray, IntArray, replicated_means,
 
 _PERMUTATIONS = 10
 _BORROWED = np.linspace(0.0, 1.0, 11)
+"""Shares of a redrawn suite that come from production, the last one all of it."""
 _TIE = 1e-12
 
 
@@ -89,11 +90,12 @@ def sequence_score(
     plan can apportion whole sessions.
 
     `jsd_adjusted`: plug-in divergence of a suite exceeds that of the distribution behind it, the
-    more the smaller the suite. So suites are redrawn from mixtures of production's sessions and the
-    suite's own cases, and the mixture is sought whose suites look as divergent as this one; the
-    estimate is the divergence of that mixture. A mixture of production alone is the null.
-    Interval: centred bootstrap errors, over all mixtures among whose suites this one is not rare.
-    Source: indirect inference, Gourieroux, Monfort and Renault (1993).
+    more the smaller the suite. By how much is seen on suites redrawn from mixtures of production's
+    sessions and the suite's own cases: on the mixture whose suites look as divergent as this one,
+    and on production alone. The first is too little for suites that are spread more widely than
+    their cases show, the second too much for suites that leave steps out; their mean is used.
+    Interval: centred bootstrap errors of production alone and of every mixture among whose suites
+    this one is not rare. Source: indirect inference, Gourieroux, Monfort and Renault (1993).
 
     Args:
         production: symbols of s sessions, in order; a session may have none.
@@ -204,10 +206,11 @@ def _corrected(
     errors = looks - true[:, None]
     mean = looks.mean(axis=1)
     order = np.argsort(mean)
-    estimate = observed - np.interp(observed, mean[order], errors.mean(axis=1)[order])
+    matched = np.interp(observed, mean[order], errors.mean(axis=1)[order])
+    estimate = observed - (matched + errors[-1].mean()) / 2
     above = (looks > observed).mean(axis=1)
     plausible = (above >= 0.025) & (above <= 0.975)
-    plausible[np.argmin(np.abs(mean - observed))] = True
+    plausible[[np.argmin(np.abs(mean - observed)), -1]] = True
     ends = np.quantile(errors[plausible], [0.975, 0.025], axis=1)
     return estimate, observed - ends[0].max(), observed - ends[1].min()
 
