@@ -59,7 +59,7 @@ def shuffled(sessions, rng):
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.lists(steps, min_size=1, max_size=5), st.integers(1, 4))
+@given(st.lists(steps, min_size=1, max_size=5), st.integers(1, 8))
 def test_ngrams_are_the_runs_of_each_sequence_between_its_start_and_end(sequences, length):
     numbers, owner, symbols = bracketed(sequences)
     grams, codes, whose = ngrams(numbers, owner, length)
@@ -193,6 +193,7 @@ def test_sessions_without_any_step_are_equal():
     assert result.jsd == pytest.approx(0)
     assert result.p_value == 1
     assert row(paths([[]] * 10, [[]] * 3), "^ > $")["eval_share"] == 1
+    assert paths([[]] * 10, [[]] * 3, lengths=(1, 4)).paths.is_empty()
 
 
 def test_mismatched_inputs_are_refused():

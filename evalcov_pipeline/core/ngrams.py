@@ -64,7 +64,8 @@ def ngrams(steps: IntArray, owner: IntArray, length: int) -> tuple[IntArray, Int
     Returns:
         the distinct n-grams (g, length); for each of o occurrences which it is (o,) and whose (o,).
     """
-    at = np.flatnonzero(owner[: len(owner) - length + 1] == owner[length - 1 :])
+    starts = max(len(owner) - length + 1, 0)
+    at = np.flatnonzero(owner[:starts] == owner[length - 1 :])
     base = int(steps.max(initial=0)) + 1
     _, first, codes = np.unique(steps[at], return_index=True, return_inverse=True)
     for ahead in range(1, length):

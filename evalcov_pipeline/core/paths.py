@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array, hstack
 
 from evalcov_pipeline.core.coverage import statuses
 from evalcov_pipeline.core.ngrams import FIRST_SYMBOL, bracketed, joined, ngrams
 from evalcov_pipeline.core.shares import (
+    FloatArray,
     IntArray,
     kish,
     replicated_means,
@@ -95,27 +96,16 @@ def path_coverage(
     if not s:
         return PathCoverage(pl.DataFrame(schema=_COLUMNS), None)
     steps, owner, symbols = bracketed([*production, *cases])
-    tested = {()} if m else set()
-    names: list[list[str]] = []
-    share, n_cases, parts_tested, walks = [], [], [], []
-    for length in range(1, max(lengths) + 1):
-        grams, codes, walker = ngrams(steps, owner, length)
-        by_session, by_case = _walked(walker, codes, (s + m, len(grams)), s)
-        walked_share, walking_cases = w @ by_session, by_case.sum(axis=0).astype(np.int64)
-        shorter, tested = tested, {tuple(gram) for gram in grams[walking_cases > 0].tolist()}
-        if length not in lengths:
-            continue
-        is_path = (grams[:, 0] >= FIRST_SYMBOL) | (length > 1)
-        kept = np.flatnonzero(is_path & (walked_share >= least_share))
-        kept = kept[np.argsort(-walked_share[kept], kind="stable")[:most]]
-        found = [tuple(gram) for gram in grams[kept].tolist()]
-        names += [[symbols[i] for i in path] for path in found]
-        parts_tested += [path[1:] in shorter and path[:-1] in shorter for path in found]
-        share.append(np.minimum(walked_share[kept], 1.0))
-        n_cases.append(walking_cases[kept])
-        walks.append(by_session[:, kept])
-
-    p, counts, walked = np.concatenate(share), np.concatenate(n_cases), csr_array(hstack(walks))
+    looked_at = [
+        level.travelled(w, least_share, most)
+        for level in _levels(steps, owner, s, m, max(lengths))
+        if level.paths.shape[1] in lengths
+    ]
+    names = [[symbols[i] for i in path] for level in looked_at for path in level.paths]
+    counts = np.concatenate([level.n_cases for level in looked_at])
+    parts_tested = np.concatenate([level.parts_tested for level in looked_at])
+    walked = csr_array(hstack([level.walked for level in looked_at]))
+    p = np.minimum(w @ walked, 1.0)
     low, high = share_interval(p, replicated_means(walked, w, strata, rng, resamples), kish(w))
     status = statuses(p, low, high, counts, m, _NEVER) if names else np.zeros(0, dtype=object)
     untested = walked[:, np.flatnonzero(status == "gap")].sum(axis=1) > 0
@@ -130,17 +120,57 @@ def path_coverage(
             "eval_cases": counts,
             "eval_share": counts / m if m else None,
             "status": status.tolist(),
-            "minimal": (counts == 0) & np.array(parts_tested, dtype=bool),
+            "minimal": (counts == 0) & parts_tested,
         },
         schema=_COLUMNS,
     ).sort("production_share", "length", "ngram", descending=[True, False, False])
     return PathCoverage(frame, float(w[untested].sum()) if m else None)
 
 
-def _walked(
-    walker: IntArray, path: IntArray, shape: tuple[int, int], n_sessions: int
-) -> tuple[csr_array, csr_array]:
-    """Who walks which path, 1.0 however often: sessions and cases."""
-    walked = csr_array((np.ones(len(path)), (walker, path)), shape=shape)
-    walked.data[:] = 1.0
-    return csr_array(walked[:n_sessions]), csr_array(walked[n_sessions:])
+@dataclass(frozen=True)
+class _Level:
+    """Paths of one length.
+
+    Attributes:
+        paths: (g, length) numbers of the steps.
+        walked: (s, g) 1.0 where a session walks the path, however often.
+        n_cases: (g,) cases that walk it.
+        parts_tested: (g,) whether some case walks it without its first step, some without its last.
+    """
+
+    paths: IntArray
+    walked: csr_array
+    n_cases: IntArray
+    parts_tested: NDArray[np.bool_]
+
+    def travelled(self, weights: FloatArray, least_share: float, most: int) -> _Level:
+        """The most travelled paths; start and end alone are none."""
+        share = weights @ self.walked
+        alone = (self.paths < FIRST_SYMBOL).all(axis=1) & (self.paths.shape[1] == 1)
+        kept = np.flatnonzero((share >= least_share) & ~alone)
+        kept = kept[np.argsort(-share[kept], kind="stable")[:most]]
+        return _Level(
+            self.paths[kept],
+            csr_array(self.walked[:, kept]),
+            self.n_cases[kept],
+            self.parts_tested[kept],
+        )
+
+
+def _levels(
+    steps: IntArray, owner: IntArray, n_sessions: int, n_cases: int, longest: int
+) -> Iterator[_Level]:
+    """Paths of one step, of two, and so on; sessions come before cases in `owner`."""
+    tested: set[tuple[int, ...]] = {()} if n_cases else set()
+    for length in range(1, longest + 1):
+        paths, codes, walker = ngrams(steps, owner, length)
+        shape = (n_sessions + n_cases, len(paths))
+        walked = csr_array((np.ones(len(codes)), (walker, codes)), shape=shape)
+        walked.data[:] = 1.0
+        testing = np.asarray(walked[n_sessions:].sum(axis=0)).astype(np.int64)
+        rows = [tuple(path) for path in paths.tolist()]
+        parts_tested = np.array(
+            [path[1:] in tested and path[:-1] in tested for path in rows], dtype=bool
+        )
+        yield _Level(paths, csr_array(walked[:n_sessions]), testing, parts_tested)
+        tested = {path for path, count in zip(rows, testing, strict=True) if count}
