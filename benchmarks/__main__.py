@@ -49,6 +49,13 @@ BENCHMARKS = {
     "refresh": Benchmark("Which queries should be added?", True, ("--quick",)),
     "refresh_loop": Benchmark("What does the loop make of a poor suite?", True, ("--seeds", "1")),
     "suggestions": Benchmark("How right are suggested labels?", True, ("--quick",)),
+    "sgd": Benchmark("Which kinds of session does a suite leave out?", True, ("--quick",)),
+    "sgd_spaces": Benchmark(
+        "How else could sessions be clustered?", True, ("--seeds", "1", "--null-suites", "10")
+    ),
+    "sgd_home": Benchmark(
+        "What do whole sessions look like in a home?", True, ("--modes", "failure")
+    ),
     "redaction": Benchmark("How much personal data is taken out?"),
     "crash_safety": Benchmark("What is lost in a crash?", False, ("--most", "2")),
     "fuzz_readers": Benchmark(

@@ -11,15 +11,16 @@ drawn from the other half, so that nothing is matched by identity:
     reordered   any dialogue, with its turns in random order
     single      one turn of any dialogue
 
-Five scores look at each suite. `last` and `one` are the coverage of single queries: by the last
+These scores look at each suite. `last` and `one` are the coverage of single queries: by the last
 query of each case, and by one random query of each. `all` counts every query of every case, as if
-each were drawn by itself. `session` compares clusters of whole sessions; `queries` and `tools`
-compare the order of query clusters and of tool calls.
+each were drawn by itself. `session` compares clusters of whole sessions, `traits` their lengths,
+failures and outcomes one by one; `queries` and `tools` compare the order of query clusters and of
+tool calls.
 
-    flagged     p < 0.05
+    flagged     p < 0.05; for traits, any with too few or too many cases
     degraded    what the pipeline calls degraded (the scores of order have no such verdict)
     listed      a cluster or path that is listed as gap, liability or thin consists mostly of what
-                was left out; for `none`, any listed gap or liability
+                was left out; for other suites than those, and for traits, any gap or liability
     auc         chance that a session of the kind left out has a higher gap score than another one
 
 A session's gap score is the mean, over its clusters or its transitions, of their parts of the
@@ -51,6 +52,7 @@ from evalcov_pipeline.core.ngrams import joined
 from evalcov_pipeline.core.paths import path_coverage
 from evalcov_pipeline.core.score import judge_suite
 from evalcov_pipeline.core.sequences import sequence_score
+from evalcov_pipeline.core.session_traits import trait_coverage
 from evalcov_pipeline.core.shares import ProductionShares, production_shares
 from evalcov_pipeline.storage.session_scores import LENGTH
 
@@ -73,19 +75,20 @@ class Found:
     """What a score says of a suite.
 
     Attributes:
-        p_value: chance that a proportional suite is at least as divergent.
-        jsd: `jsd_adjusted`, bits.
+        flagged: whether it is found not to be proportional.
+        jsd: `jsd_adjusted`, bits; None for a score without one.
         degraded: the verdict; None for a score without one.
-        gap_scores: (s,) of the sessions of traffic.
-        untested: (s, j) which sessions are of each cluster, or walk each path, that is listed.
+        gap_scores: (s,) of the sessions of traffic; None for a score that does not rank them.
+        untested: (s, j) which sessions are of each cluster, or walk each path, that is listed; None
+            likewise.
         false_gap: whether any is listed as gap or liability.
     """
 
-    p_value: float
-    jsd: float
+    flagged: bool
+    jsd: float | None
     degraded: bool | None
-    gap_scores: np.ndarray
-    untested: np.ndarray
+    gap_scores: np.ndarray | None
+    untested: np.ndarray | None
     false_gap: bool
 
 
@@ -130,9 +133,19 @@ class Scores:
         whole = [i for i, turns in suite.cases if len(turns) == len(self.turns[i])]
         if len(whole) == len(suite.cases):
             yield "session", self.by_session.found(self.home.session_clusters[whole], rng)
+            yield "traits", self._traits(whole, rng)
         for name, order in self.orders.items():
             cases = [self.symbols[name](turns) for _, turns in suite.cases]
             yield name, order.found(cases, rng)
+
+    def _traits(self, cases: Sequence[int], rng: np.random.Generator) -> Found:
+        features, n = self.home.features, len(self.home.traffic)
+        status = trait_coverage(
+            features[self.home.traffic], np.full(n, 1 / n), np.zeros(n, int), features[cases], rng,
+            with_outcome=True, resamples=self.resamples,
+        )["status"]  # fmt: skip
+        off = bool(status.is_in([*LISTED, "over_represented"]).any())
+        return Found(off, None, None, None, None, bool((status == "gap").any()))
 
 
 class ClusterScore:
@@ -165,7 +178,7 @@ class ClusterScore:
         p, q = production.shares, counts / counts.sum()
         missing = np.where(q < p, jsd_contributions(p, q) / np.maximum(p, 1e-12), 0.0)
         return Found(
-            score.p_value,
+            score.p_value < 0.05,
             score.jsd_adjusted,
             judge_suite(score, liable).degraded,
             self.weights @ missing / self.weights.sum(axis=1),
@@ -204,7 +217,7 @@ class OrderScore:
         missing = dict(fewer.iter_rows())
         listed = paths.filter(pl.col("status").is_in(LISTED))["ngram"].to_list()
         return Found(
-            score.p_value,
+            score.p_value < 0.05,
             score.jsd_adjusted,
             None,
             np.array([np.mean([missing.get(p, 0.0) for p in walk]) for walk in self.transitions]),
@@ -248,13 +261,13 @@ def rows_of_seed(
 
 def measured(found: Found, of_kind: np.ndarray | None) -> dict:
     row = {
-        "flagged": found.p_value < 0.05,
+        "flagged": found.flagged,
         "degraded": found.degraded,
         "jsd": found.jsd,
         "listed": found.false_gap,
         "auc": None,
     }
-    if of_kind is None:
+    if of_kind is None or found.gap_scores is None or found.untested is None:
         return row
     mostly = max(0.5, min(0.9, 1.5 * of_kind.mean()))
     shares = of_kind @ found.untested / np.maximum(found.untested.sum(axis=0), 1)
@@ -275,7 +288,7 @@ def _auc(scores: np.ndarray, positive: np.ndarray) -> float:
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), required=True)
 @click.option("--seeds", default=8, show_default=True, help="Splits into traffic and pool.")
-@click.option("--suites", default=4, show_default=True, help="Suites per split, size and mode.")
+@click.option("--suites", default=3, show_default=True, help="Suites per split, size and mode.")
 @click.option("--null-suites", default=200, show_default=True, help="Proportional ones per size.")
 @click.option("--resamples", default=99, show_default=True)
 @click.option("--quick", is_flag=True, help="Two splits, suites of 100.")

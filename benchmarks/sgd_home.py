@@ -18,7 +18,6 @@ import numpy as np
 import polars as pl
 from banking77 import evalcov
 from sgd_dialogues import (
-    KINDS,
     START,
     Dialogue,
     halves,
@@ -29,7 +28,7 @@ from sgd_dialogues import (
 )
 from vectors import embedded, give
 
-MODES = ("none", *KINDS, "reordered")
+MODES = ("none", "failure", "reordered")
 OUT = Path(__file__).parent / "out" / "sgd_home.json"
 SCORES = """
     SELECT 'single queries' AS score, jsd_adjusted, p_value, degraded, NULL AS order_p_value
@@ -42,6 +41,7 @@ SCORES = """
     FROM sequence_scores WHERE as_of = (SELECT max(as_of) FROM sequence_scores)
 """
 LISTED = """
+    FROM (
     SELECT 'session' AS kind, status, production_share AS share, eval_cases AS cases, label
     FROM session_coverage WHERE as_of = (SELECT max(as_of) FROM session_scores)
     AND status IN ('gap', 'liability', 'thin')
@@ -49,7 +49,7 @@ LISTED = """
     SELECT kind, status, production_share AS share, eval_cases AS cases, label
     FROM sequence_coverage WHERE as_of = (SELECT max(as_of) FROM session_scores)
     AND status = 'gap' AND minimal
-    ORDER BY kind = 'session' DESC, kind, share DESC
+    ) ORDER BY kind = 'session' DESC, kind, share DESC
 """
 
 
