@@ -52,40 +52,53 @@ class RefreshInputs:
             cluster_key, label, status, stale, eval_cases, designed (cases of earlier plans), texts
             (new texts that may be drawn) and weight (their steady weight): `Candidates.offered`.
         production: steady shares of the same categories.
+        coming: cases per category that reviewers decide on besides the planned ones; None for none.
+
+    A whole session may be the unit too: a text is then the content of a session.
     """
 
     clusters: pl.DataFrame
     production: ProductionShares
+    coming: IntArray | None = None
 
 
 @dataclass(frozen=True)
-class RefreshPlan:
+class Placement:
     """Where new cases go.
 
     Attributes:
-        units: one row per unit, most cases first: unit (cluster key, edge or novel), pool
-            (cluster, drift_watch, edge or novel), label, status, cluster_ids, production_share,
-            eval_cases, texts, floor, cases (purposive picks).
+        units: one row per unit: unit (cluster key, edge or novel), pool (cluster, drift_watch,
+            edge or novel), label, status, cluster_ids, production_share, eval_cases, texts, floor,
+            cases (purposive picks).
         n_random: cases drawn at random from all traffic besides.
-        budget: cases asked for.
-        jsd_before: `jsd_adjusted` now; None for a suite without cases.
-        jsd_projected: `jsd_adjusted` expected once the reviewed cases are in.
-        curve: cases (0 included) and jsd_projected of plans of other sizes.
-        reasons: why the plan is not what was asked for, one sentence each.
+        reasons: why it is not what was asked for, one sentence each.
     """
 
     units: pl.DataFrame
     n_random: int
-    budget: int
-    jsd_before: float | None
-    jsd_projected: float | None
-    curve: pl.DataFrame
     reasons: tuple[str, ...]
 
     @property
     def n_cases(self) -> int:
         """Cases planned, random ones included."""
         return int(self.units["cases"].sum()) + self.n_random
+
+
+@dataclass(frozen=True)
+class RefreshPlan(Placement):
+    """A placement, its units by cases, and what it is expected to come to.
+
+    Attributes:
+        budget: cases asked for.
+        jsd_before: `jsd_adjusted` now; None for a suite without cases.
+        jsd_projected: `jsd_adjusted` expected once the reviewed cases are in.
+        curve: cases (0 included) and jsd_projected of plans of other sizes.
+    """
+
+    budget: int
+    jsd_before: float | None
+    jsd_projected: float | None
+    curve: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -118,24 +131,62 @@ def plan_refresh(
     Raises:
         ValueError: a budget below 1, or shares in `rules` outside 0..1.
     """
-    _check(budget, rules)
-    units, n_random, reasons = _placed(inputs, budget, rules)
+    placed = place_cases(inputs, budget, rules)
     seed = int(rng.integers(2**63))
     offered = int(inputs.clusters["texts"].sum())
     sizes = {0} | {min(max(1, round(budget * part)), offered) for part in CURVE}
     curve = {size: _projected(inputs, size, rules, seed) for size in sorted(sizes)}
+    now = curve[0] if inputs.coming is None else _projected(_as_is(inputs), 0, rules, seed)
     return RefreshPlan(
-        units=units.sort("cases", "production_share", descending=True, maintain_order=True),
-        n_random=n_random,
+        units=placed.units.sort("cases", "production_share", descending=True, maintain_order=True),
+        n_random=placed.n_random,
+        reasons=placed.reasons,
         budget=budget,
-        jsd_before=curve[0],
+        jsd_before=now,
         jsd_projected=curve[min(budget, offered)],
         curve=pl.DataFrame(
             {"cases": list(curve), "jsd_projected": list(curve.values())},
             schema={"cases": pl.Int64, "jsd_projected": pl.Float64},
         ),
-        reasons=tuple(reasons),
     )
+
+
+def place_cases(inputs: RefreshInputs, budget: int, rules: RefreshRules) -> Placement:
+    """Place cases as `plan_refresh` does, without projecting what they come to.
+
+    Args:
+        inputs: coverage, production, and what traffic offers.
+        budget: cases asked for, >= 1.
+        rules: floors and shares.
+
+    Raises:
+        ValueError: a budget below 1, or shares in `rules` outside 0..1.
+    """
+    _check(budget, rules)
+    units = _units(inputs, rules)
+    texts = units["texts"].to_numpy().astype(np.int64)
+    weight = units["weight"].to_numpy()
+    offered = int(texts.sum())
+    n_cases = min(budget, offered)
+    n_random = round(rules.random_share * n_cases)
+    purposive = n_cases - n_random
+    floor = _floors(units, round(rules.drift_watch_share * n_cases), rules)
+    expected = n_random * weight / weight.sum() if n_random else np.zeros(len(units))
+    share = units["production_share"].to_numpy()
+    start = units["eval_cases"].to_numpy() + units["coming"].to_numpy() + expected
+    cases = apportion_within(share / share.sum(), purposive, start, floor, texts)
+    reasons = []
+    if offered == 0:
+        reasons.append("Nothing to add: every production text is like a case that is there.")
+    elif offered < budget:
+        reasons.append(f"{offered} cases instead of {budget}: traffic offers no more new texts.")
+    if (short := int((cases < floor).sum())) and offered:
+        reasons.append(
+            f"{purposive} purposive cases do not meet all floors ({floor.sum()} cases): {short} of"
+            f" {int((floor > 0).sum())} units stay below theirs."
+        )
+    units = units.with_columns(floor=floor, cases=cases).drop("weight", "stale", "coming")
+    return Placement(units, n_random, tuple(reasons))
 
 
 def cases_to_reach(
@@ -158,7 +209,7 @@ def cases_to_reach(
     """
     _check(1, rules)
     seed = int(rng.integers(2**63))
-    now = _projected(inputs, 0, rules, seed)
+    now = _projected(_as_is(inputs), 0, rules, seed)
     if now is not None and now <= target:
         return Budget(0, now, None)
     offered = int(inputs.clusters["texts"].sum())
@@ -188,10 +239,11 @@ def project(
     """`jsd_adjusted` expected after review.
 
     The mean over simulated reviews, in each of which a case falls into one of its unit's clusters
-    by the weight on offer, and is kept with the expected rate. Plan cases are designed cases.
+    by the weight on offer, and is kept with the expected rate, as are those that come besides. All
+    of them are designed cases.
 
     Args:
-        inputs: coverage and production.
+        inputs: coverage, production, and the cases that come besides.
         placed: the clusters of each unit, and its cases.
         n_random: cases drawn at random from all that is on offer.
         rules: the expected keep rate.
@@ -208,9 +260,10 @@ def project(
     production = replace(inputs.production, replicates=replicates)
     groups = [(np.isin(ids, members), cases) for members, cases in placed if cases]
     groups += [(np.ones(len(ids), bool), n_random)] if n_random else []
+    coming = np.zeros(len(ids), np.int64) if inputs.coming is None else inputs.coming
     scores = []
-    for _ in range(_REVIEWS if groups else 1):
-        added = np.zeros(len(ids), np.int64)
+    for _ in range(_REVIEWS if groups or coming.any() else 1):
+        added = coming.copy()
         for inside, cases in groups:
             part = np.where(inside, weight, 0.0)
             added += rng.multinomial(cases, part / part.sum())
@@ -223,38 +276,14 @@ def project(
 
 def _projected(inputs: RefreshInputs, budget: int, rules: RefreshRules, seed: int) -> float | None:
     """Projection of a plan of this size; the same random numbers for every size."""
-    units, n_random, _ = _placed(inputs, budget, rules)
-    placed = zip(units["cluster_ids"].to_list(), units["cases"].to_list(), strict=True)
+    found = place_cases(inputs, budget, rules) if budget else None
+    placed = found.units.select("cluster_ids", "cases").rows() if found else []
+    n_random = found.n_random if found else 0
     return project(inputs, placed, n_random, rules, np.random.default_rng(seed))
 
 
-def _placed(
-    inputs: RefreshInputs, budget: int, rules: RefreshRules
-) -> tuple[pl.DataFrame, int, list[str]]:
-    """Units with their floors and purposive cases, the number of random cases, and reasons."""
-    units = _units(inputs, rules)
-    texts = units["texts"].to_numpy().astype(np.int64)
-    weight = units["weight"].to_numpy()
-    offered = int(texts.sum())
-    n_cases = min(budget, offered)
-    n_random = round(rules.random_share * n_cases)
-    purposive = n_cases - n_random
-    floor = _floors(units, round(rules.drift_watch_share * n_cases), rules)
-    expected = n_random * weight / weight.sum() if n_random else np.zeros(len(units))
-    share = units["production_share"].to_numpy()
-    start = units["eval_cases"].to_numpy() + expected
-    cases = apportion_within(share / share.sum(), purposive, start, floor, texts)
-    reasons = []
-    if offered == 0:
-        reasons.append("Nothing to add: every production text is like a case that is there.")
-    elif offered < budget:
-        reasons.append(f"{offered} cases instead of {budget}: traffic offers no more new texts.")
-    if (short := int((cases < floor).sum())) and offered:
-        reasons.append(
-            f"{purposive} purposive cases do not meet all floors ({floor.sum()} cases): {short} of"
-            f" {int((floor > 0).sum())} units stay below theirs."
-        )
-    return units.with_columns(floor=floor, cases=cases).drop("weight", "stale"), n_random, reasons
+def _as_is(inputs: RefreshInputs) -> RefreshInputs:
+    return replace(inputs, coming=None)
 
 
 def _units(inputs: RefreshInputs, rules: RefreshRules) -> pl.DataFrame:
@@ -262,7 +291,10 @@ def _units(inputs: RefreshInputs, rules: RefreshRules) -> pl.DataFrame:
     key, status = pl.col("cluster_key"), pl.col("status")
     novel = pl.col("cluster_id") == NOVEL
     edge = (pl.col("production_share") < rules.edge_share) & ~key.is_in(list(rules.cluster_floors))
-    named = inputs.clusters.with_columns(production_share=pl.Series(inputs.production.shares))
+    named = inputs.clusters.with_columns(
+        production_share=pl.Series(inputs.production.shares),
+        coming=pl.lit(0) if inputs.coming is None else pl.Series(inputs.coming),
+    )
     pool = (
         pl.when(novel)
         .then(pl.lit("novel"))
@@ -280,7 +312,7 @@ def _units(inputs: RefreshInputs, rules: RefreshRules) -> pl.DataFrame:
         .agg(
             pl.first("label", "status"),
             pl.col("cluster_id").alias("cluster_ids"),
-            pl.sum("production_share", "eval_cases", "texts", "weight"),
+            pl.sum("production_share", "eval_cases", "coming", "texts", "weight"),
             pl.any("stale"),
         )
     )

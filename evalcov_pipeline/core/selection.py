@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +73,11 @@ class Draw:
 
 
 def draw_cases(
-    plan: RefreshPlan, candidates: Candidates, rules: DrawRules, rng: np.random.Generator
+    plan: RefreshPlan,
+    candidates: Candidates,
+    rules: DrawRules,
+    rng: np.random.Generator,
+    earlier: pl.DataFrame | None = None,
 ) -> Draw:
     """Choose the plan's cases.
 
@@ -87,6 +92,7 @@ def draw_cases(
         candidates: from `find_candidates`.
         rules: floors, limits and spares.
         rng: source of the random share and of the partitions.
+        earlier: session_id and user_id of what the plan asks about besides; the limits count it.
 
     Returns:
         The picks and what could not be done.
@@ -109,6 +115,8 @@ def draw_cases(
             drawing.take(
                 int(new[place]), probability=probability[place] * rows["thinning"][int(place)]
             )
+    if earlier is not None:
+        drawing.count(earlier)
 
     quota = plan.units["cases"].to_numpy().copy()
     left = int(quota.sum())
@@ -127,10 +135,10 @@ class _Drawing:
     ) -> None:
         self.rows = candidates.rows
         self.units = plan.units
-        self.unit = _unit_of_each(self.rows, plan.units)
+        self.unit = unit_of_each(self.rows, plan.units)
         self.open: Mask = self.rows["is_new"].to_numpy().copy()
         self.limits = [
-            (column, most)
+            (column, most, Counter[str]())
             for column, most in (("session_id", rules.per_session), ("user_id", rules.per_user))
             if most is not None
         ]
@@ -152,12 +160,7 @@ class _Drawing:
         self.need.add(text)
         self.open[text] = False
         self.picked.append(text)
-        for column, most in self.limits:
-            values = self.rows[column]
-            if (value := values[text]) is not None:
-                same = values.eq_missing(value).to_numpy()
-                if same[self.picked].sum() >= most:
-                    self.open &= ~same
+        self.count(self.rows[text])
         unit = self.units.row(int(self.unit[text]), named=True)
         row = self.rows.row(text, named=True)
         self.picks.append(
@@ -171,6 +174,14 @@ class _Drawing:
                 "spare": spare,
             }
         )
+
+    def count(self, picks: pl.DataFrame) -> None:
+        """Count picks in the limits, and close the sessions and users that have reached theirs."""
+        for column, most, picked in self.limits:
+            picked.update(picks[column].drop_nulls())
+            full = [value for value in picks[column].drop_nulls() if picked[value] >= most]
+            if full:
+                self.open &= ~self.rows[column].is_in(full).fill_null(False).to_numpy()
 
     def best(self, allowed: Mask) -> int | None:
         """The open text among the allowed ones that is worth most."""
@@ -271,8 +282,8 @@ class _Need:
         )
 
 
-def _unit_of_each(rows: pl.DataFrame, units: pl.DataFrame) -> IntArray:
-    """Place of each text's unit among the plan's units."""
+def unit_of_each(rows: pl.DataFrame, units: pl.DataFrame) -> IntArray:
+    """Place of each row's unit among the plan's units."""
     place = {cluster: index for index, ids in enumerate(units["cluster_ids"]) for cluster in ids}
     unknown = set(rows["cluster_id"]) - set(place)
     if unknown:
