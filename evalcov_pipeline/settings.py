@@ -180,6 +180,8 @@ class RefreshSettings(Section):
     """Cases asked for where neither `--budget` nor `--target` says."""
     random_share: Share = Field(0.2, ge=0, le=1)
     """Share of the cases drawn at random with known probabilities."""
+    session_share: Share = Field(0.25, ge=0, le=1)
+    """Share of the cases that are whole sessions, while sessions or their paths are untested."""
     keep_rate: Share = Field(0.8, gt=0, le=1)
     """Share of candidates that people are expected to keep, before any plan has shown it."""
     floors: dict[str, int] = {}

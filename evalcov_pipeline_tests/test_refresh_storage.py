@@ -209,13 +209,17 @@ def test_personal_data_does_not_reach_the_queue(gappy: Settings) -> None:
                 assert secret not in str(row)
 
 
-def test_where_every_query_is_a_case_already_nothing_is_asked_for(gappy: Settings) -> None:
+def test_where_every_query_is_a_case_already_only_whole_sessions_are_asked_for(
+    gappy: Settings,
+) -> None:
     with Warehouse(gappy.warehouse).reader() as con:
         texts = frame(con, "SELECT DISTINCT text FROM trace_sample JOIN texts USING (text_hash)")
     suite = [{"input": text, "created_at": "2026-10-01"} for text in texts["text"]]
     import_rows(gappy, "evals", suite, "everything")
     run_weeks(gappy, "weekly_coverage", LAST_WEEK.date())
     found = plan(gappy)
-    assert (found.is_new, found.waiting, len(found.candidates)) == (True, 0, 0)
     assert "Nothing to add" in found.plan["note"]
+    assert set(found.candidates["unit"]) == {"session"}
+    none = plan(with_rules(gappy, session_share=0.0), replace=True)
+    assert (none.is_new, none.waiting, len(none.candidates)) == (True, 0, 0)
     assert plan(gappy, created_at=NOW + timedelta(days=1)).is_new

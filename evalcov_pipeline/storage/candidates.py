@@ -15,20 +15,19 @@ import duckdb
 import orjson
 import polars as pl
 
+from evalcov_pipeline.core.session_selection import MOST_TURNS_BEFORE
 from evalcov_pipeline.core.sessions import rejected
 from evalcov_pipeline.core.turns import with_session_keys
 from evalcov_pipeline.storage.lake import scan_turns
 from evalcov_pipeline.storage.warehouse import frame
 
-MOST_TURNS_BEFORE = 20
-"""Turns of a session that are shown before a query, the last ones."""
 _TURN = ["source", "trace_id", "started_at"]
 
 
-def offered_texts(
+def asked_turns(
     con: duckdb.DuckDBPyConnection, lake: Path, as_of: datetime, taxonomy_id: str
 ) -> pl.DataFrame:
-    """Distinct texts of a week's sample, each with the newest turn that stands for it.
+    """Turns of a week's sample that have a text.
 
     Args:
         con: a connection.
@@ -37,10 +36,9 @@ def offered_texts(
         taxonomy_id: taxonomy of the clusters.
 
     Returns:
-        text_hash, text, cluster_id, gap_score, weight (steady, over all its turns), signal (1 where
-        any of its turns failed visibly, else 0), and of the turn: source, session_id, trace_id,
-        turn_index, started_at, user_id (None where unknown) and segment (JSON object); ordered by
-        text_hash.
+        text_hash, text, cluster_id, gap_score, steady_weight, source, session_id, trace_id,
+        turn_index, started_at, user_id (None where unknown), segment (JSON object) and signal (1
+        where the turn failed visibly, else 0); the newest first.
     """
     turns = frame(
         con,
@@ -54,25 +52,54 @@ def offered_texts(
         """,
         [as_of, taxonomy_id],
     )
-    told = turns.join(_circumstances(lake, turns), on=_TURN, how="left")
     newest = pl.struct("started_at", "source", "trace_id", "turn_index")
     return (
-        told.sort(newest, descending=True)
-        .group_by("text_hash", maintain_order=True)
+        turns.join(_circumstances(lake, turns), on=_TURN, how="left")
+        .with_columns(pl.col("signal").fill_null(0.0))
+        .sort(newest, descending=True)
+    )
+
+
+def offered_texts(turns: pl.DataFrame) -> pl.DataFrame:
+    """Distinct texts of turns, each with the newest turn that stands for it.
+
+    Args:
+        turns: from `asked_turns`.
+
+    Returns:
+        The same columns, ordered by text_hash; steady_weight and signal are over all turns.
+    """
+    return (
+        turns.group_by("text_hash", maintain_order=True)
         .agg(
-            pl.first("text", "cluster_id", "gap_score"),
-            pl.sum("steady_weight").alias("weight"),
-            pl.max("signal").fill_null(0.0),
-            pl.first("source", "session_id", "trace_id", "turn_index", "started_at"),
-            pl.first("user_id", "segment"),
+            pl.all().exclude("steady_weight", "signal").first(),
+            pl.sum("steady_weight"),
+            pl.max("signal"),
         )
         .sort("text_hash")
+    )
+
+
+def last_turns(turns: pl.DataFrame) -> pl.DataFrame:
+    """The last of the turns of each session.
+
+    Args:
+        turns: from `asked_turns`.
+
+    Returns:
+        The same columns, one row per source and session_id; signal is over all turns.
+    """
+    return (
+        turns.sort("turn_index", descending=True, maintain_order=True)
+        .group_by("source", "session_id", maintain_order=True)
+        .agg(pl.all().exclude("signal").first(), pl.max("signal"))
     )
 
 
 def conversations(
     lake: Path,
     drawn: pl.DataFrame,
+    asked: pl.DataFrame,
     redact_all: Callable[[Sequence[str]], list[str]],
 ) -> pl.DataFrame:
     """What was said before drawn turns in their sessions, and what production answered.
@@ -80,18 +107,25 @@ def conversations(
     Args:
         lake: folder of the lake.
         drawn: source, session_id, trace_id and started_at of turns.
+        asked: text_hash of turns, by source, trace_id and started_at.
         redact_all: takes personal data out of texts.
 
     Returns:
-        source, trace_id, started_at, query, context (JSON list of {role, content} of at most
-        `MOST_TURNS_BEFORE` turns, None for a first turn) and answer (None where it was not
-        captured), redacted; without the turns that the lake has no more.
+        source, trace_id, started_at, query, context (JSON list of canonical messages of at most
+        `MOST_TURNS_BEFORE` turns, None for a first turn), answer (None where it was not captured),
+        tools (called for the answer; None where its source never calls any) and text_hashes (of
+        the turns in the context and of the query), redacted; without the turns that the lake has
+        no more.
     """
-    said = _turns_of_sessions(lake, drawn, ["query_text", "answer_text"]).sort(
-        "started_at", "source", "trace_id"
+    columns = ["query_text", "answer_text", "tool_calls", "tool_failures"]
+    said = (
+        _turns_of_sessions(lake, drawn, columns)
+        .join(asked.select(*_TURN, "text_hash").unique(_TURN), on=_TURN, how="left")
+        .sort("started_at", "source", "trace_id")
     )
     texts = pl.concat([said["query_text"], said["answer_text"]]).drop_nulls().unique().sort()
     clean = dict(zip(texts, redact_all(texts.to_list()), strict=True))
+    calling = set(said.filter(pl.col("tool_calls").list.len() > 0)["source"])
     sessions: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for turn in said.iter_rows(named=True):
         sessions.setdefault((turn["source"], turn["session_id"]), []).append(turn)
@@ -102,14 +136,16 @@ def conversations(
         place = next((i for i, other in enumerate(session) if other.items() >= key.items()), None)
         if place is None:
             continue
-        before = session[max(0, place - MOST_TURNS_BEFORE) : place]
+        here, before = session[place], session[max(0, place - MOST_TURNS_BEFORE) : place]
         context = [message for other in before for message in _exchange(other, clean)]
         rows.append(
             {
                 **key,
-                "query": clean[session[place]["query_text"]],
+                "query": clean[here["query_text"]],
                 "context": orjson.dumps(context).decode() if context else None,
-                "answer": clean.get(session[place]["answer_text"]),
+                "answer": clean.get(here["answer_text"]),
+                "tools": here["tool_calls"] if turn["source"] in calling else None,
+                "text_hashes": [other["text_hash"] for other in (*before, here)],
             }
         )
     return pl.DataFrame(
@@ -121,14 +157,24 @@ def conversations(
             "query": pl.String,
             "context": pl.String,
             "answer": pl.String,
+            "tools": pl.List(pl.String),
+            "text_hashes": pl.List(pl.String),
         },
     )
 
 
-def _exchange(turn: Mapping[str, Any], clean: Mapping[str, str]) -> list[dict[str, str]]:
-    said = [{"role": "user", "content": clean[turn["query_text"]]}]
-    if turn["answer_text"]:
-        said.append({"role": "assistant", "content": clean[turn["answer_text"]]})
+def _exchange(turn: Mapping[str, Any], clean: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Messages of a turn; where tools failed, their calls come before what was said of it."""
+    answer, calls = clean.get(turn["answer_text"]) or "", turn["tool_calls"]
+    failed = min(turn["tool_failures"] or 0, len(calls))
+    said: list[dict[str, Any]] = [{"role": "user", "content": clean[turn["query_text"]]}]
+    if failed:
+        said.append({"role": "assistant", "content": "", "tool_calls": calls})
+        said += [{"role": "tool", "content": "", "failed": True}] * failed
+        calls = []
+    if answer or calls:
+        reply = {"role": "assistant", "content": answer}
+        said.append(reply | ({"tool_calls": calls} if calls else {}))
     return said
 
 

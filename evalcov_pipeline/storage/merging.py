@@ -14,6 +14,7 @@ import polars as pl
 from evalcov_pipeline.core.annotation import Outcome
 from evalcov_pipeline.storage.annotation import WAITING, outcomes_of
 from evalcov_pipeline.storage.ledger import record_cases
+from evalcov_pipeline.storage.tasks import conversation
 from evalcov_pipeline.storage.warehouse import frame
 
 ACTOR = "evalcov merge"
@@ -112,20 +113,26 @@ def merge_decided(
 
 
 def record_after(
-    con: duckdb.DuckDBPyConnection, as_of: datetime, jsd_adjusted: float | None
+    con: duckdb.DuckDBPyConnection,
+    as_of: datetime,
+    jsd_adjusted: float | None,
+    *,
+    of_sessions: bool = False,
 ) -> None:
-    """Write `jsd_after` of every plan that is done and whose cases all count in this score.
+    """Write the score after every plan that is done and whose cases all count in this score.
 
-    The first such score is kept; scoring that week again replaces it.
+    The first such week is kept; scoring it again replaces it.
 
     Args:
         con: a writing connection.
         as_of: the score's instant.
         jsd_adjusted: its headline.
+        of_sessions: whether it is the score of sessions, not of queries.
     """
+    column = "session_jsd_after" if of_sessions else "jsd_after"
     con.execute(
-        """
-        UPDATE refresh_plans AS p SET jsd_after = $2, after_as_of = $1
+        f"""
+        UPDATE refresh_plans AS p SET {column} = $2, after_as_of = $1
         WHERE p.n_kept IS NOT NULL AND p.as_of <= $1 AND coalesce(p.after_as_of, $1) = $1
           AND NOT EXISTS (
             SELECT 1 FROM annotation_queue q LEFT JOIN eval_cases c USING (case_id)
@@ -141,13 +148,14 @@ def _case(task: Mapping[str, Any], outcome: Outcome, latest: datetime | None) ->
     label, decided_at = outcome.label, outcome.decided_at
     assert label is not None
     assert decided_at is not None
-    context = orjson.loads(task["context"]) if task["context"] else []
-    query = task["text"]
+    context, query = task["context"], task["text"]
     counts_from = min(decided_at, latest) if latest else decided_at
     return {
         "case_id": task["case_id"] or f"prod-{task['task_id']}",
-        "input": [*context, {"role": "user", "content": query}] if context else query,
+        "input": conversation(context, query) if context else query,
         "expected": label.expected,
+        "expected_tools": task["tools"] if label.passed else None,
+        "outcome": task["outcome"],
         "category": label.category or task["category"],
         "tags": ["refresh"],
         "origin": "production",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,8 +13,6 @@ import numpy as np
 import orjson
 import polars as pl
 
-from evalcov_pipeline.core.candidates import Candidates, find_candidates
-from evalcov_pipeline.core.coverage import NOVEL
 from evalcov_pipeline.core.refresh import (
     RefreshInputs,
     RefreshPlan,
@@ -22,15 +20,29 @@ from evalcov_pipeline.core.refresh import (
     cases_to_reach,
     plan_refresh,
 )
-from evalcov_pipeline.core.scoring import session_weights
 from evalcov_pipeline.core.selection import DrawRules, Floor, draw_cases
-from evalcov_pipeline.core.shares import ProductionShares, production_shares
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import RefreshSettings, Settings
 from evalcov_pipeline.storage.annotation import WAITING, enqueue, supersede
-from evalcov_pipeline.storage.candidates import offered_texts
-from evalcov_pipeline.storage.coverage import assigned_sample
-from evalcov_pipeline.storage.tasks import candidate_rows, named, task_rows
+from evalcov_pipeline.storage.candidates import asked_turns, conversations
+from evalcov_pipeline.storage.refresh_inputs import (
+    query_inputs,
+    units_with_cases,
+    with_categories,
+)
+from evalcov_pipeline.storage.refresh_sessions import (
+    draw_whole_sessions,
+    projected_session_jsd,
+    sessions_of_week,
+)
+from evalcov_pipeline.storage.tasks import (
+    ONLY_TASKS,
+    candidate_rows,
+    cases_to_be,
+    named,
+    task_rows,
+)
+from evalcov_pipeline.storage.texts import redactor
 from evalcov_pipeline.storage.vectors import VectorCache
 from evalcov_pipeline.storage.warehouse import Warehouse, frame, insert, one_row
 
@@ -93,47 +105,22 @@ def refresh(
     with warehouse.reader() as con:
         if (waiting := waiting_plan(con)) and not replace:
             return _recorded(con, waiting, is_new=False)
-        score = _score(con, as_of)
-        inputs, candidates = _inputs(con, settings, cache, score)
-        keep_rate = _keep_rate(con, settings.refresh)
-        earlier = int(con.execute("SELECT count(*) FROM refresh_plans").fetchall()[0][0])
-        facts = _cluster_facts(con, score)
-    rules = _rules(settings.refresh, keep_rate)
-    seed = [settings.refresh.seed, score["as_of"].toordinal(), earlier]
-    if target is not None:
-        budget = _budget_for(target, inputs, rules, np.random.default_rng(seed))
-    rng = np.random.default_rng(seed)  # the random numbers that the target was reached with
-    plan = plan_refresh(inputs, budget or settings.refresh.budget, rules, rng)
-    draw = draw_cases(plan, candidates, _draw_rules(settings.refresh), rng)
-    reasons = list(dict.fromkeys((*plan.reasons, *draw.reasons)))
-    row = {
-        "as_of": score["as_of"],
-        "taxonomy_id": score["taxonomy_id"],
-        "trigger": trigger,
-        "reason": score["verdict"],
-        "budget": plan.budget,
-        "target": target,
-        "n_candidates": draw.picks.height,
-        "keep_rate": keep_rate,
-        "targets": _json(_targets(plan, facts)),
-        "curve": _json(plan.curve.to_dicts()),
-        "note": " ".join(reasons) or None,
-        "jsd_before": score["jsd_adjusted"],
-        "jsd_projected": plan.jsd_projected,
-    }
-    digest = hashlib.sha256(orjson.dumps([row, draw.picks["text_hash"].to_list()], default=str))
+        asked = _ask(con, settings, cache, _score(con, as_of), budget, target)
+    digest = hashlib.sha256(
+        orjson.dumps([asked.plan, asked.drawn["text_hash"].to_list()], default=str)
+    )
     plan_id = f"{created_at:%Y%m%dT%H%M%S}-{digest.hexdigest()[:8]}"
-    row |= {"plan_id": plan_id, "created_at": created_at}
-    rows = candidate_rows(plan_id, draw.picks, candidates, facts)
-    tasks = task_rows(rows, facts, settings, created_at)
+    plan = asked.plan | {"plan_id": plan_id, "trigger": trigger, "created_at": created_at}
+    rows = candidate_rows(plan_id, asked.drawn, asked.facts)
+    tasks = task_rows(rows, asked.said, asked.facts, settings, created_at)
     with warehouse.writer() as con:
         if waiting := waiting_plan(con):
             if not replace:
                 return _recorded(con, waiting, is_new=False)
             plans = frame(con, "SELECT plan_id FROM refresh_plans")["plan_id"].to_list()
             supersede(con, plans, created_at)
-        insert(con, "refresh_plans", pl.DataFrame([row], infer_schema_length=None))
-        insert(con, "refresh_candidates", rows.drop("started_at", "category", "segment", "signal"))
+        insert(con, "refresh_plans", pl.DataFrame([plan], infer_schema_length=None))
+        insert(con, "refresh_candidates", rows.drop(ONLY_TASKS))
         enqueue(con, tasks)
         return _recorded(con, plan_id, is_new=True)
 
@@ -156,6 +143,91 @@ def _recorded(con: duckdb.DuckDBPyConnection, plan_id: str, *, is_new: bool) -> 
     return Refresh(plan, rows, is_new, rows.filter(pl.col("status").is_in(WAITING)).height)
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What people will be asked about.
+
+    Attributes:
+        plan: row of `refresh_plans`, but for what names it.
+        drawn: one row per case to be: whole sessions first, each in order of the draw.
+        said: from `conversations`.
+        facts: cluster_id, cluster_key, label, status and production_share of the clusters.
+    """
+
+    plan: dict[str, Any]
+    drawn: pl.DataFrame
+    said: pl.DataFrame
+    facts: pl.DataFrame
+
+
+def _ask(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    cache: VectorCache,
+    score: Mapping[str, Any],
+    budget: int | None,
+    target: float | None,
+) -> _Asked:
+    """Plan and draw: whole sessions first, then the queries, with these sessions counted."""
+    taxonomy_id = score["taxonomy_id"]
+    (earlier,) = con.execute("SELECT count(*) FROM refresh_plans").fetchall()[0]
+    seed = [settings.refresh.seed, score["as_of"].toordinal(), int(earlier)]
+    keep_rate = _keep_rate(con, settings.refresh)
+    rules = _rules(settings.refresh, keep_rate)
+    turns = asked_turns(con, settings.lake, score["as_of"], taxonomy_id)
+    turns = with_categories(con, taxonomy_id, turns)
+    budget = budget or settings.refresh.budget
+    if target is not None:
+        alone, _ = query_inputs(con, settings, cache, score, turns, turns.clear())
+        budget = _budget_for(target, alone, rules, np.random.default_rng(seed))
+
+    week = sessions_of_week(con, settings, cache, score, turns)
+    rng = np.random.default_rng([*seed, 1])
+    sessions = draw_whole_sessions(week, settings, budget, rules, turns, rng)
+    inputs, candidates = query_inputs(con, settings, cache, score, turns, sessions.rows)
+    n_sessions = sessions.rows.height
+    n_queries = budget - n_sessions
+    if target is not None and n_sessions:
+        found = cases_to_reach(inputs, target, rules, np.random.default_rng(seed))
+        n_queries = found.cases or n_queries
+    rng = np.random.default_rng(seed)  # the random numbers that the target was reached with
+    plan = plan_refresh(inputs, n_queries, rules, rng)
+    draw = draw_cases(plan, candidates, _draw_rules(settings.refresh), rng, sessions.rows)
+
+    queries = draw.picks.select(
+        "text_hash", "pool", "inclusion_probability", "reason", unit=pl.lit("query")
+    ).join(candidates.rows, on="text_hash", how="left", maintain_order="left")
+    drawn = pl.concat([sessions.rows, queries], how="diagonal")
+    said = conversations(settings.lake, drawn, turns, redactor(settings.redaction))
+    facts = _cluster_facts(con, score)
+    targets = units_with_cases(plan, facts, "query")
+    if week and sessions.placement:
+        targets += units_with_cases(sessions.placement, week.inputs.clusters, "session")
+    row = {
+        "as_of": score["as_of"],
+        "taxonomy_id": taxonomy_id,
+        "reason": score["verdict"],
+        "budget": n_queries + n_sessions,
+        "target": target,
+        "n_candidates": drawn.height,
+        "n_sessions": n_sessions,
+        "keep_rate": keep_rate,
+        "targets": _json(targets),
+        "curve": _json(_curve(plan, n_sessions)),
+        "note": " ".join(dict.fromkeys((*sessions.notes, *plan.reasons, *draw.reasons))) or None,
+        "jsd_before": score["jsd_adjusted"],
+        "jsd_projected": plan.jsd_projected,
+    }
+    if week:
+        rng = np.random.default_rng([*seed, 2])
+        written = cases_to_be(drawn, said, settings)
+        row["session_jsd_before"] = week.score["jsd_adjusted"]
+        row["session_jsd_projected"] = projected_session_jsd(
+            con, settings, cache, week, taxonomy_id, written, rules, rng
+        )
+    return _Asked(row, drawn, said, facts)
+
+
 def _score(con: duckdb.DuckDBPyConnection, as_of: datetime | None) -> Mapping[str, Any]:
     score = one_row(
         con,
@@ -170,91 +242,6 @@ def _score(con: duckdb.DuckDBPyConnection, as_of: datetime | None) -> Mapping[st
             what_to_do="run `evalcov run weekly` first",
         )
     return score
-
-
-def _inputs(
-    con: duckdb.DuckDBPyConnection,
-    settings: Settings,
-    cache: VectorCache,
-    score: Mapping[str, Any],
-) -> tuple[RefreshInputs, Candidates]:
-    """Coverage, production shares and candidate texts under a score's taxonomy."""
-    as_of, taxonomy_id = score["as_of"], score["taxonomy_id"]
-    rng = np.random.default_rng([settings.refresh.seed, as_of.toordinal()])
-    texts = offered_texts(con, settings.lake, as_of, taxonomy_id)
-    if texts.is_empty():
-        raise BadInput(
-            what="no sampled query is left to draw from",
-            where=f"score of {as_of:%Y-%m-%d}",
-            what_to_do="import traces, then `evalcov run weekly`",
-        )
-    cases = frame(
-        con,
-        "SELECT text_hash, designed, category, cluster_id FROM eval_cases"
-        " LEFT JOIN (SELECT * FROM cluster_assignments WHERE taxonomy_id = ?) USING (text_hash)"
-        " WHERE status = 'active' AND text_hash IS NOT NULL ORDER BY case_id",
-        [taxonomy_id],
-    )
-    texts = texts.join(_categories(cases), on="cluster_id", how="left", maintain_order="left")
-    known = cases.filter(pl.col("cluster_id").is_not_null())
-    candidates = find_candidates(
-        _with_floor_columns(texts, settings.refresh).rename({"weight": "steady_weight"}),
-        cache.get(texts["text_hash"].to_list()),
-        cache.get(known["text_hash"].to_list()),
-        rng,
-    )
-    clusters = frame(
-        con,
-        "SELECT cluster_id, cluster_key, label, status, stale FROM cluster_coverage"
-        " WHERE as_of = ? AND taxonomy_id = ? ORDER BY cluster_id = -1, cluster_id",
-        [as_of, taxonomy_id],
-    )
-    counts = known.group_by("cluster_id").agg(eval_cases=pl.len(), designed=pl.sum("designed"))
-    clusters = (
-        clusters.join(counts, on="cluster_id", how="left", maintain_order="left")
-        .join(candidates.offered(), on="cluster_id", how="left", maintain_order="left")
-        .with_columns(
-            pl.col("eval_cases", "designed", "texts").fill_null(0).cast(pl.Int64),
-            pl.col("weight").fill_null(0.0),
-        )
-    )
-    production = _production(con, settings, as_of, taxonomy_id, clusters["cluster_id"].to_list())
-    return RefreshInputs(clusters, production), candidates
-
-
-def _production(
-    con: duckdb.DuckDBPyConnection,
-    settings: Settings,
-    as_of: datetime,
-    taxonomy_id: str,
-    cluster_ids: Sequence[int],
-) -> ProductionShares:
-    column = {cluster: index for index, cluster in enumerate(cluster_ids)}
-    steady, strata = session_weights(assigned_sample(con, as_of, taxonomy_id), column)
-    rng = np.random.default_rng([settings.coverage.seed, as_of.toordinal()])
-    return production_shares(steady, strata, rng, settings.coverage.resamples)
-
-
-def _categories(cases: pl.DataFrame) -> pl.DataFrame:
-    """cluster_id and the category that most cases of the cluster have."""
-    named = cases.drop_nulls(["cluster_id", "category"])
-    return (
-        named.group_by("cluster_id", "category")
-        .len()
-        .sort("cluster_id", "len", "category", descending=[False, True, False])
-        .group_by("cluster_id", maintain_order=True)
-        .agg(pl.first("category"))
-        .filter(pl.col("cluster_id") != NOVEL)
-    )
-
-
-def _with_floor_columns(texts: pl.DataFrame, rules: RefreshSettings) -> pl.DataFrame:
-    """Add a column per segment that a floor names."""
-    names = {named(key)[1] for key in rules.floors if key.startswith("segment:")}
-    return texts.with_columns(
-        pl.col("segment").str.json_path_match(f"$['{name}']").alias(f"segment:{name}")
-        for name in sorted(names)
-    )
 
 
 def _rules(settings: RefreshSettings, keep_rate: float) -> RefreshRules:
@@ -323,33 +310,10 @@ def _cluster_facts(con: duckdb.DuckDBPyConnection, score: Mapping[str, Any]) -> 
     )
 
 
-def _targets(plan: RefreshPlan, facts: pl.DataFrame) -> list[dict[str, Any]]:
-    """Where the cases go: one entry per unit with cases, and one for the random share."""
-    names = {row["cluster_id"]: row for row in facts.iter_rows(named=True)}
-    found = []
-    for unit in plan.units.filter(pl.col("cases") > 0).iter_rows(named=True):
-        first = names[unit["cluster_ids"][0]]
-        pooled = unit["pool"] == "edge"
-        found.append(
-            {
-                "cluster_id": None if pooled else first["cluster_id"],
-                "cluster_key": None if pooled else first["cluster_key"],
-                "label": f"{len(unit['cluster_ids'])} small clusters" if pooled else first["label"],
-                "status": "edge" if pooled else first["status"],
-                "pool": unit["pool"],
-                "production_share": unit["production_share"],
-                "cases": unit["cases"],
-            }
-        )
-    if plan.n_random:
-        found.append(
-            {
-                "cluster_id": None, "cluster_key": None, "label": "at random from all traffic",
-                "status": "random", "pool": "random", "production_share": None,
-                "cases": plan.n_random,
-            }
-        )  # fmt: skip
-    return found
+def _curve(plan: RefreshPlan, n_sessions: int) -> list[dict[str, Any]]:
+    """Points of a plan's curve, its sessions counted among the cases."""
+    curve = plan.curve.with_columns(pl.col("cases") + n_sessions).to_dicts()
+    return [{"cases": 0, "jsd_projected": plan.jsd_before}] * (n_sessions > 0) + curve
 
 
 def _json(value: Any) -> str:

@@ -19,6 +19,7 @@ from evalcov_pipeline.core.session_traits import trait_coverage
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage import taxonomies
 from evalcov_pipeline.storage.coverage import week_inputs, week_rules
+from evalcov_pipeline.storage.merging import record_after
 from evalcov_pipeline.storage.taxonomies import SESSIONS
 from evalcov_pipeline.storage.warehouse import Warehouse, frame, one_row, replace_slice
 
@@ -137,6 +138,8 @@ def write_session_report(
             replace_slice(
                 con, table, found.with_columns(stamp) if len(found) else found, as_of=as_of
             )
+        if report:
+            record_after(con, as_of, report.headline["jsd_adjusted"], of_sessions=True)
 
 
 def _assigned(

@@ -15,7 +15,7 @@ from evalcov_pipeline.core.naming import ClusterName, name_clusters
 from evalcov_pipeline.core.session_naming import describe_clusters, typical_sessions
 from evalcov_pipeline.core.session_space import fit_space, session_vectors
 from evalcov_pipeline.core.shares import FloatArray
-from evalcov_pipeline.core.taxonomy import Taxonomy, assign
+from evalcov_pipeline.core.taxonomy import Assignments, Taxonomy, assign
 from evalcov_pipeline.settings import SessionSettings, Settings
 from evalcov_pipeline.storage import taxonomies
 from evalcov_pipeline.storage.fitting import Fit, Units, fit_units, thinned
@@ -120,17 +120,10 @@ def assign_sessions(
     taxonomy_id: str,
 ) -> int:
     """Write the clusters of a week's sessions and cases under a session taxonomy; how many."""
-    taxonomy = taxonomies.load(settings.taxonomies, taxonomy_id)
-    space = taxonomies.load_space(settings.taxonomies, taxonomy_id)
     rows = pl.concat([week.sessions, week.cases], how="diagonal").unique(
         "session_hash", keep="first", maintain_order=True
     )
-    found = assign(
-        taxonomy,
-        session_vectors(space, rows, week.queries(rows)),
-        rows["session_hash"].to_list(),
-        embedding_fingerprint=space.fingerprint,
-    )
+    found = clusters_of(settings, week, rows, taxonomy_id)
     assigned = rows.select(
         "session_hash",
         taxonomy_id=pl.lit(taxonomy_id),
@@ -139,6 +132,19 @@ def assign_sessions(
         similarity=pl.Series(found.similarity),
     )
     return replace_slice(con, "session_assignments", assigned, taxonomy_id=taxonomy_id, as_of=as_of)
+
+
+def clusters_of(
+    settings: Settings, week: WeekSessions, rows: pl.DataFrame, taxonomy_id: str
+) -> Assignments:
+    """Clusters of rows of a week's sessions or cases under a session taxonomy."""
+    space = taxonomies.load_space(settings.taxonomies, taxonomy_id)
+    return assign(
+        taxonomies.load(settings.taxonomies, taxonomy_id),
+        session_vectors(space, rows, week.queries(rows)),
+        rows["session_hash"].to_list(),
+        embedding_fingerprint=space.fingerprint,
+    )
 
 
 def _names(

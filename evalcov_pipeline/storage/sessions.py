@@ -64,6 +64,7 @@ def week_sessions(
     cache: VectorCache,
     as_of: datetime,
     taxonomy_id: str,
+    cases: pl.DataFrame | None = None,
 ) -> WeekSessions | None:
     """Features of a week's sampled sessions and of the cases that were active then.
 
@@ -73,6 +74,7 @@ def week_sessions(
         cache: vectors of the texts.
         as_of: exclusive end of the week.
         taxonomy_id: taxonomy of the queries, which tells how alike texts of one topic are.
+        cases: others in the place of the active ones, from `with_case_keys`.
 
     Returns:
         The rows; None for a week without sampled turns.
@@ -80,7 +82,7 @@ def week_sessions(
     turns = _sampled_turns(con, settings.lake, as_of)
     if turns.is_empty():
         return None
-    cases = _active_cases(con, as_of)
+    cases = _active_cases(con, as_of) if cases is None else cases
     written = _case_steps(cases)
     steps = turns.select(STEPS.names())
     texts = pl.concat([steps["text_hash"], written["text_hash"]]).drop_nulls().unique().sort()
@@ -203,6 +205,11 @@ def _active_cases(con: duckdb.DuckDBPyConnection, as_of: datetime) -> pl.DataFra
         " ORDER BY case_id",
         [as_of],
     )
+    return with_case_keys(cases)
+
+
+def with_case_keys(cases: pl.DataFrame) -> pl.DataFrame:
+    """Cases (case_id, input, text_hashes, expected_tools, outcome) with their session_key."""
     keys = [session_key(_OF_CASES, case_id) for case_id in cases["case_id"]]
     return cases.with_columns(session_key=pl.Series(keys, dtype=pl.UInt64))
 

@@ -6,8 +6,10 @@ CREATE TABLE IF NOT EXISTS annotation_queue (
   purpose VARCHAR NOT NULL, -- new_case, or calibration: labels that a judge is held against, never pre-filled
   text VARCHAR NOT NULL, -- the query
   text_hash VARCHAR NOT NULL, -- see texts
-  context VARCHAR, -- what was said before it in its session: JSON list of {role, content}; NULL for a first turn
+  context VARCHAR, -- what was said before it in its session: JSON list of messages as in eval_cases.input; NULL for a first turn
   answer VARCHAR, -- what production answered; NULL where it was not captured
+  tools VARCHAR[], -- tools that production called for the answer, in order; NULL where its source records none
+  outcome VARCHAR, -- how a whole session went: success, abandoned or error; NULL where unknown, and for a query
   cluster_id INTEGER, -- cluster of the query; -1 = novel
   cluster_key VARCHAR, -- stable name of the cluster
   cluster_label VARCHAR, -- its short description
