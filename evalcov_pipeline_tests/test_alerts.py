@@ -108,10 +108,12 @@ class Sensor:
             news.written_at -= wait
         self.cursor = news.model_dump_json()
 
-    def score(self, day: int, *, degraded: bool, jsd_adjusted: float) -> None:
+    def score(
+        self, day: int, *, degraded: bool, jsd_adjusted: float, table: str = "coverage_scores"
+    ) -> None:
         self.instance.report_runless_asset_event(
             dg.AssetMaterialization(
-                "coverage_scores",
+                table,
                 metadata={
                     "as_of": datetime(2026, 10, day).isoformat(),
                     "taxonomy": "20261005-abc",
@@ -157,6 +159,21 @@ def test_a_liability_is_told_as_one(channel: Channel, sensor: Sensor) -> None:
     sensor.score(5, degraded=True, jsd_adjusted=0.08)
     sensor.tick()
     assert "a cluster with at least 15% of the traffic has no case" in channel.told[0]
+
+
+def test_sessions_degrade_and_recover_apart_from_queries(channel: Channel, sensor: Sensor) -> None:
+    sensor.score(5, degraded=False, jsd_adjusted=0.1)
+    sensor.score(5, degraded=True, jsd_adjusted=0.4, table="session_scores")
+    sensor.tick()
+    sensor.score(12, degraded=False, jsd_adjusted=0.1)
+    sensor.score(12, degraded=False, jsd_adjusted=0.1, table="session_scores")
+    sensor.tick()
+    assert channel.told == [
+        "The eval suite no longer covers production's sessions, week to 2026-10-05: its divergence"
+        " is 0.40 (threshold 0.25); 62% of sessions are in clusters with cases.",
+        "The eval suite covers production's sessions again, week to 2026-10-12: its divergence is"
+        " 0.10 (threshold 0.25); 62% of sessions are in clusters with cases.",
+    ]
 
 
 def test_messages_hold_nothing_that_users_wrote(channel: Channel, sensor: Sensor) -> None:

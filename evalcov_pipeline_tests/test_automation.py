@@ -61,11 +61,18 @@ class Sensor:
         """An asset is materialized by any run or command."""
         self.instance.report_runless_asset_event(dg.AssetMaterialization(asset, metadata=metadata))
 
-    def score(self, day: int, *, degraded: bool, jsd_adjusted: float | None = None) -> None:
+    def score(
+        self,
+        day: int,
+        *,
+        degraded: bool,
+        jsd_adjusted: float | None = None,
+        table: str = "coverage_scores",
+    ) -> None:
         self.happens(
-            "coverage_scores",
+            table,
             as_of=datetime(2026, 10, day).isoformat(),
-            taxonomy="20261005-abc",
+            taxonomy="20261005-abc" if table == "coverage_scores" else "20261005-def",
             degraded=degraded,
             jsd_adjusted=jsd_adjusted if jsd_adjusted is not None else 0.4 if degraded else 0.1,
         )
@@ -293,6 +300,52 @@ def test_a_person_who_looks_at_the_open_plan_changes_nothing(sensor: Sensor) -> 
     assert sensor.tick() == []
     sensor.plan(50, is_new=False)
     sensor.labels(decided=50, waiting=0)
+    sensor.score(12, degraded=True)
+    assert sensor.tick() == []
+
+
+def test_sessions_that_the_suite_no_longer_covers_request_a_refresh_too(sensor: Sensor) -> None:
+    sensor.score(5, degraded=False)
+    sensor.score(5, degraded=True, table="session_scores")
+    (request,) = sensor.tick()
+    assert request.run_key == "2026-10-05T00:00:00:20261005-def:1"
+    sensor.finish(request, SUCCESS)
+    sensor.score(12, degraded=True, table="session_scores")
+    assert sensor.tick() == []
+    sensor.score(19, degraded=False, table="session_scores")
+    sensor.score(26, degraded=True, table="session_scores")
+    assert len(sensor.tick()) == 1
+
+
+def test_queries_and_sessions_that_degrade_together_request_one_refresh(sensor: Sensor) -> None:
+    sensor.score(5, degraded=True)
+    sensor.score(5, degraded=True, table="session_scores")
+    (request,) = sensor.tick()
+    sensor.finish(request, SUCCESS)
+    assert sensor.tick() == []
+
+
+def test_sessions_that_degrade_after_queries_request_one_more_refresh(sensor: Sensor) -> None:
+    sensor.score(5, degraded=True)
+    sensor.finish(sensor.tick()[0], SUCCESS)
+    sensor.score(12, degraded=True)
+    sensor.score(12, degraded=True, table="session_scores")
+    assert keys(sensor.tick()) == ["2026-10-12T00:00:00:20261005-def:1"]
+
+
+def test_an_open_plan_answers_sessions_too(sensor: Sensor) -> None:
+    sensor.plan(50)
+    sensor.score(5, degraded=True, table="session_scores")
+    assert sensor.tick() == []
+    assert "50 tasks" in sensor.skipped
+
+
+def test_a_cursor_of_an_older_layout_leads_to_the_same_state(sensor: Sensor) -> None:
+    sensor.score(5, degraded=True)
+    sensor.finish(sensor.tick()[0], SUCCESS)
+    sensor.plan(0)
+    sensor.cursor = '{"storage_id": 1, "health": {"degraded": true}, "answered": true}'
+    assert sensor.tick() == []
     sensor.score(12, degraded=True)
     assert sensor.tick() == []
 

@@ -15,6 +15,7 @@ from evalcov_pipeline.defs.partitions import now
 from evalcov_pipeline.defs.requests import FAILED, MAX_ATTEMPTS, TRY_TAG
 from evalcov_pipeline.defs.signals import (
     SCORES,
+    SESSION_SCORES,
     Health,
     Materialized,
     Score,
@@ -23,6 +24,10 @@ from evalcov_pipeline.defs.signals import (
 )
 from evalcov_pipeline.settings import CoverageSettings, FreshnessSettings, Settings
 
+_WORDS = {
+    SCORES: ("production", "the traffic", "production is"),
+    SESSION_SCORES: ("production's sessions", "the sessions", "sessions are"),
+}
 MAX_DELIVERIES = 10
 """How often a message is offered: with doubling waits from two minutes, for 17 hours."""
 
@@ -35,24 +40,34 @@ class Message(BaseModel):
     deliveries: int = 0
 
 
+class Told(BaseModel):
+    """What people know of one kind of score, of queries or of sessions.
+
+    Attributes:
+        health: whether the suite is degraded.
+        degraded: what people know of that.
+        newest: newest score.
+    """
+
+    health: Health = Health()
+    degraded: bool = False
+    newest: Score | None = None
+
+
 class News(BaseModel):
     """What `coverage_alerts` remembers between ticks.
 
     Attributes:
         storage_id: newest score taken in.
-        health: whether the suite is degraded.
-        told_degraded: what people know of that.
-        newest: newest score.
-        written_at: when it was written, UTC.
+        kinds: what is known by table of scores.
+        written_at: when the newest score of queries was written, UTC.
         told_stale: people know that no newer one came.
         told_runs: runs of the last day that failed for good, and that people know of.
         outbox: what was not taken yet, oldest first.
     """
 
     storage_id: int = 0
-    health: Health = Health()
-    told_degraded: bool = False
-    newest: Score | None = None
+    kinds: dict[str, Told] = {SCORES: Told(), SESSION_SCORES: Told()}
     written_at: datetime | None = None
     told_stale: bool = False
     told_runs: list[str] = []
@@ -61,18 +76,23 @@ class News(BaseModel):
     def take_in(self, event: Materialized, settings: CoverageSettings) -> None:
         """One score, in order."""
         self.storage_id = event.storage_id
-        score = score_of(event)
-        if score and self.health.observe(score, settings):
-            self.newest = score
-            self.written_at = event.at
-            self.told_stale = False
+        if (score := score_of(event)) is None:
+            return
+        kind = self.kinds[event.asset]
+        if kind.health.observe(score, settings):
+            kind.newest = score
+            if event.asset == SCORES:
+                self.written_at = event.at
+                self.told_stale = False
 
     def tell_health(self, settings: CoverageSettings, at: datetime) -> None:
         """Queue a message if the suite became degraded, or recovered, since the last one."""
-        if self.newest and self.health.degraded != self.told_degraded:
-            self.told_degraded = self.health.degraded
-            text = _degraded if self.told_degraded else _recovered
-            self.outbox.append(Message(text=text(self.newest, settings), not_before=at))
+        for table, kind in self.kinds.items():
+            if kind.newest and kind.health.degraded != kind.degraded:
+                kind.degraded = kind.health.degraded
+                text = _degraded if kind.degraded else _recovered
+                message = text(kind.newest, settings, *_WORDS[table])
+                self.outbox.append(Message(text=message, not_before=at))
 
     def tell_age(self, settings: FreshnessSettings, at: datetime) -> None:
         """Queue a message, once per score, if no newer one came for too long."""
@@ -128,7 +148,7 @@ def coverage_alerts(
     if alerts.url is None:
         return dg.SkipReason("Set alerts.webhook (EVALCOV_ALERTS__WEBHOOK) to be told.")
     news, at = News.model_validate_json(context.cursor) if context.cursor else News(), now()
-    for event in materialized(context.instance, (SCORES,), after=news.storage_id):
+    for event in materialized(context.instance, (SCORES, SESSION_SCORES), after=news.storage_id):
         news.take_in(event, settings.coverage)
     news.tell_health(settings.coverage, at)
     news.tell_age(settings.freshness, at)
@@ -150,23 +170,27 @@ def _failed_for_good(instance: dg.DagsterInstance, since: datetime) -> Sequence[
     return instance.get_runs(filters=filters)
 
 
-def _degraded(score: Score, settings: CoverageSettings) -> str:
-    text = f"The eval suite no longer covers production, week to {score.as_of[:10]}: "
+def _degraded(
+    score: Score, settings: CoverageSettings, whom: str, traffic: str, covered: str
+) -> str:
+    text = f"The eval suite no longer covers {whom}, week to {score.as_of[:10]}: "
     if score.jsd_adjusted is None or score.jsd_adjusted < settings.threshold:
-        text += f"a cluster with at least {settings.liability_share:.0%} of the traffic has no case"
+        text += f"a cluster with at least {settings.liability_share:.0%} of {traffic} has no case"
     else:
         text += f"its divergence is {score.jsd_adjusted:.2f} (threshold {settings.threshold:.2f})"
-    return f"{text}{_covered(score)}."
+    return f"{text}{_covered(score, covered)}."
 
 
-def _recovered(score: Score, settings: CoverageSettings) -> str:
+def _recovered(
+    score: Score, settings: CoverageSettings, whom: str, traffic: str, covered: str
+) -> str:
     return (
-        f"The eval suite covers production again, week to {score.as_of[:10]}: its divergence is"
-        f" {score.jsd_adjusted:.2f} (threshold {settings.threshold:.2f}){_covered(score)}."
+        f"The eval suite covers {whom} again, week to {score.as_of[:10]}: its divergence is"
+        f" {score.jsd_adjusted:.2f} (threshold {settings.threshold:.2f}){_covered(score, covered)}."
     )
 
 
-def _covered(score: Score) -> str:
+def _covered(score: Score, covered: str) -> str:
     if score.covered_share is None:
         return ""
-    return f"; {score.covered_share:.0%} of production is in clusters with cases"
+    return f"; {score.covered_share:.0%} of {covered} in clusters with cases"

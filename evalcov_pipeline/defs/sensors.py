@@ -1,7 +1,9 @@
 """When jobs run because something happened. Sensors start stopped, like schedules."""
 
+from __future__ import annotations
+
 import dagster as dg
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from evalcov_pipeline.defs import jobs
 from evalcov_pipeline.defs.partitions import newest_week
@@ -11,6 +13,7 @@ from evalcov_pipeline.defs.signals import (
     LABELS,
     PLANS,
     SCORES,
+    SESSION_SCORES,
     SUITE,
     TASKS_DECIDED,
     TASKS_WAITING,
@@ -23,25 +26,48 @@ from evalcov_pipeline.defs.signals import (
 from evalcov_pipeline.settings import CoverageSettings, Settings
 
 
-class Watch(BaseModel):
+class Coverage(BaseModel):
+    """What `coverage_degraded` remembers of one kind of score, of queries or of sessions.
+
+    Attributes:
+        health: whether the suite is degraded.
+        answered: this degradation has its refresh, or was asked for.
+        newest: newest score; None from when tasks wait until the first score after them, since
+            the cases that they become are not in an earlier one.
+    """
+
+    health: Health = Health()
+    answered: bool = False
+    newest: Score | None = None
+
+
+class Watch(BaseModel, extra="forbid"):
     """What `coverage_degraded` remembers between ticks.
 
     Attributes:
         storage_id: newest event taken in.
-        health: whether the suite is degraded.
-        answered: this degradation has its refresh, or was asked for.
+        kinds: what is known by table of scores.
         tasks_waiting: tasks of refresh plans that people still have to decide.
-        newest: newest score; None from when tasks wait until the first score after them, since
-            the cases that they become are not in an earlier one.
         request: refresh that was asked for and has not succeeded.
     """
 
     storage_id: int = 0
-    health: Health = Health()
-    answered: bool = False
+    kinds: dict[str, Coverage] = {SCORES: Coverage(), SESSION_SCORES: Coverage()}
     tasks_waiting: int = 0
-    newest: Score | None = None
     request: Request | None = None
+
+    @classmethod
+    def remembered(cls, cursor: str | None) -> Watch:
+        """What a cursor says; one of an older layout is forgotten, and all that happened read."""
+        try:
+            return cls.model_validate_json(cursor) if cursor else cls()
+        except ValidationError:
+            return cls()
+
+    @property
+    def degraded(self) -> list[Coverage]:
+        """Kinds of score by which the suite is degraded."""
+        return [kind for kind in self.kinds.values() if kind.health.degraded]
 
     def take_in(self, event: Materialized, settings: CoverageSettings) -> None:
         """One event, in order."""
@@ -49,46 +75,59 @@ class Watch(BaseModel):
         self.tasks_waiting = event.facts.get(TASKS_WAITING, self.tasks_waiting)
         if event.asset == PLANS:
             self._planned(is_new=event.facts.get(IS_NEW, True))
-        score = score_of(event)
-        if score and self.health.observe(score, settings):
-            self.newest = score
-            if not self.health.degraded:
-                self.answered, self.request = False, None
+        if score := score_of(event):
+            kind = self.kinds[event.asset]
+            if kind.health.observe(score, settings):
+                kind.newest = score
+                kind.answered = kind.answered and kind.health.degraded
+            if not self.degraded:
+                self.request = None
         if self.tasks_waiting:
-            self.newest = None
+            for kind in self.kinds.values():
+                kind.newest = None
+
+    def asked(self, request: Request) -> None:
+        """One refresh answers all degradations: it plans queries and sessions together."""
+        self.request = request
+        for kind in self.degraded:
+            kind.answered = True
 
     def _planned(self, *, is_new: bool) -> None:
         """A new plan answers a degradation; a request that found an open one is for later."""
-        if is_new and self.health.degraded:
-            self.answered, self.request = True, None
-        elif not is_new and self.request:
-            self.answered, self.request = False, None
+        if is_new or self.request:
+            self.request = None
+            for kind in self.degraded:
+                kind.answered = is_new
 
     def unanswered(self) -> Score | None:
         """The degraded score that a refresh has to be asked for, if any."""
-        score = self.newest
-        if score is None or not score.degraded:
-            return None
-        given_up = self.request and self.request.given_up and self.request.key != score.key
-        return score if given_up or not self.answered else None
+        for kind in self.kinds.values():
+            score = kind.newest
+            if score and score.degraded:
+                given_up = self.request and self.request.given_up and self.request.key != score.key
+                if given_up or not kind.answered:
+                    return score
+        return None
 
 
 @dg.sensor(job=jobs.refresh, minimum_interval_seconds=30)
 def coverage_degraded(
     context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]
 ) -> dg.SensorResult:
-    """Ask for a refresh when a newly written score is degraded.
+    """Ask for a refresh when a newly written score, of queries or of sessions, is degraded.
 
     Once per degradation, and again after the score recovered below the threshold less a margin. A
-    refresh that anyone plans while the score is degraded answers it. While tasks of a refresh wait
-    for people nothing is asked for: the first score after that decides. Scores older than the
-    newest one seen are ignored, so a backfill asks for nothing. A failed refresh is asked for
-    again, up to three times, and anew when a later week is degraded.
+    refresh that anyone plans while the score is degraded answers it, for queries and sessions
+    alike. While tasks of a refresh wait for people nothing is asked for: the first score after that
+    decides. Scores older than the newest one seen are ignored, so a backfill asks for nothing. A
+    failed refresh is asked for again, up to three times, and anew when a later week is degraded.
     """
-    watch = Watch.model_validate_json(context.cursor) if context.cursor else Watch()
+    watch = Watch.remembered(context.cursor)
     state = watch.request.state(context.instance) if watch.request else None
     for event in materialized(
-        context.instance, (SCORES, PLANS, LABELS, SUITE), after=watch.storage_id
+        context.instance,
+        (SCORES, SESSION_SCORES, PLANS, LABELS, SUITE),
+        after=watch.storage_id,
     ):
         watch.take_in(event, settings.coverage)
     if state == "done":
@@ -96,7 +135,7 @@ def coverage_degraded(
     if score := watch.unanswered():
         config = {"trigger": "coverage_degraded", "as_of": score.as_of}
         request = Request(key=score.key, ops={"refresh_plans": {"config": config}})
-        watch.request, watch.answered = request.past_known_runs(context.instance), True
+        watch.asked(request.past_known_runs(context.instance))
         state = "wanted"
     cursor = watch.model_dump_json()
     if watch.request and state == "wanted":

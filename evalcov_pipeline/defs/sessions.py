@@ -182,7 +182,9 @@ def session_coverage(
             break
         write_session_report(warehouse.warehouse, as_of(week), report)
         for table in TABLES:
-            context.add_asset_metadata(_facts(table, report), asset_key=table, partition_key=week)
+            context.add_asset_metadata(
+                _facts(table, report, as_of(week).isoformat()), asset_key=table, partition_key=week
+            )
         verdict = report.headline["verdict"] if report else "no sessions, so no score"
         context.log.info(f"sessions, week of {week}: {verdict}")
     yield from checked(*_checks([report for report in reports if report]))
@@ -190,13 +192,14 @@ def session_coverage(
         yield dg.MaterializeResult(asset_key=table)
 
 
-def _facts(table: str, report: SessionReport | None) -> dict[str, object]:
+def _facts(table: str, report: SessionReport | None, as_of_: str) -> dict[str, object]:
     if report is None:
         return {**row_count(0), "notes": "The week has no sampled sessions: no score."}
     if table == "session_scores":
         score = report.headline
         facts: dict[str, object] = {
             **row_count(len(report.scores)),
+            "as_of": as_of_,
             "taxonomy": score["taxonomy_id"],
             "verdict": score["verdict"],
             "degraded": bool(score["degraded"]),

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from evalcov_pipeline.settings import CoverageSettings
 
 SCORES = "coverage_scores"
+SESSION_SCORES = "session_scores"
 PLANS = "refresh_plans"
 LABELS = "annotations"
 SUITE = "eval_cases"
@@ -52,7 +53,7 @@ class Materialized:
 
 
 class Score(BaseModel, frozen=True):
-    """What a sensor needs of a row of `coverage_scores`."""
+    """What a sensor needs of a row of `coverage_scores` or `session_scores`."""
 
     as_of: str
     taxonomy: str
@@ -104,7 +105,10 @@ def materialized(
 
 def score_of(event: Materialized) -> Score | None:
     """The score that an event tells of; None for other assets and for a week without one."""
-    if event.asset != SCORES or not {"as_of", "taxonomy", "degraded"} <= event.facts.keys():
+    if (
+        event.asset not in (SCORES, SESSION_SCORES)
+        or not {"as_of", "taxonomy", "degraded"} <= event.facts.keys()
+    ):
         return None
     return Score.model_validate(event.facts)
 
