@@ -24,7 +24,7 @@ SHOWN = 12
 )
 @click.option("--replace", is_flag=True, help="Close the waiting tasks of earlier plans first.")
 def command(budget: int | None, target: float | None, replace: bool) -> None:
-    """Plan which traffic needs new eval cases, draw queries for it, and queue them for labelling.
+    """Plan where new eval cases are needed, draw queries and sessions, and queue them for labels.
 
     The plan answers the newest score. While an earlier plan waits for labels, it is shown instead.
     """
@@ -71,11 +71,15 @@ def run_refresh(settings: Settings, job: str, config: Mapping[str, Any]) -> None
             " new is planned; --replace closes it"
         )
     else:
-        click.echo(f"plan {plan['plan_id']}: {plan['n_candidates']} queries, because:")
+        n_sessions = plan["n_sessions"] or 0
+        drawn = f"{plan['n_candidates'] - n_sessions} queries"
+        drawn += f" and {n_sessions} whole sessions" if n_sessions else ""
+        click.echo(f"plan {plan['plan_id']}: {drawn}, because:")
         click.echo(f"  {plan['reason']}")
     targets = orjson.loads(plan["targets"])
     for unit in targets[:SHOWN]:
-        click.echo(f"  {unit['cases']:4d}  {unit['status']:<16} {unit['label']}")
+        whole = "whole sessions: " if unit.get("unit") == "session" else ""
+        click.echo(f"  {unit['cases']:4d}  {unit['status']:<16} {whole}{unit['label']}")
     if rest := targets[SHOWN:]:
         click.echo(f"  {sum(unit['cases'] for unit in rest):4d}  in {len(rest)} others")
     if plan["note"]:
@@ -86,6 +90,9 @@ def run_refresh(settings: Settings, job: str, config: Mapping[str, Any]) -> None
     )
     curve = orjson.loads(plan["curve"] or "[]")
     click.echo("  " + "   ".join(f"{p['cases']}: {_score(p['jsd_projected'])}" for p in curve))
+    if plan["session_jsd_before"] is not None:
+        before, expected = plan["session_jsd_before"], plan["session_jsd_projected"]
+        click.echo(f"Divergence of sessions {_score(before)} now, {_score(expected)} expected")
     if waiting.is_empty():
         return
     queues = ", ".join(f"{tasks} in {route}" for route, tasks in waiting.iter_rows())

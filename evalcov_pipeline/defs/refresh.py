@@ -14,7 +14,13 @@ from evalcov_pipeline.storage.embedding import vector_cache
 from evalcov_pipeline.storage.refresh import refresh
 
 TABLES = ("refresh_plans", "refresh_candidates", "annotation_queue")
-_SCORE = ["coverage_scores", "cluster_coverage", "text_coverage", "eval_coverage"]
+_SCORE = [
+    "coverage_scores", "cluster_coverage", "text_coverage", "eval_coverage", "session_scores",
+    "session_coverage", "sequence_coverage", "session_features", "case_features",
+]  # fmt: skip
+_DIVERGENCES = (
+    "jsd_before", "jsd_projected", "session_jsd_before", "session_jsd_projected",
+)  # fmt: skip
 
 
 class RefreshRequest(dg.Config):
@@ -40,7 +46,7 @@ class RefreshRequest(dg.Config):
 def refresh_plans(
     config: RefreshRequest, warehouse: WarehouseResource, settings: dg.ResourceParam[Settings]
 ):
-    """Plan which clusters need cases, draw production queries for them, queue these for people.
+    """Plan which clusters need cases, draw production queries and sessions, queue these for people.
 
     While an earlier plan waits for labels nothing new is planned.
     """
@@ -56,9 +62,7 @@ def refresh_plans(
         replace=config.replace,
     )
     plan = found.plan
-    scores = {
-        name: plan[name] for name in ("jsd_before", "jsd_projected") if plan[name] is not None
-    }
+    scores = {name: plan[name] for name in _DIVERGENCES if plan[name] is not None}
     yield dg.MaterializeResult(
         asset_key="refresh_plans",
         metadata={
@@ -68,6 +72,7 @@ def refresh_plans(
             TASKS_WAITING: found.waiting,
             "reason": plan["reason"],
             "budget": plan["budget"],
+            "sessions": plan["n_sessions"] or 0,
             **scores,
             "note": plan["note"] or "-",
             "targets": dg.MetadataValue.json(orjson.loads(plan["targets"])),
