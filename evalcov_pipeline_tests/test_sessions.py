@@ -275,6 +275,31 @@ def test_outcomes_count_only_where_they_are_known(space: Any) -> None:
     )
 
 
+def test_a_case_that_does_not_say_how_it_went_lies_near_what_is_usual(space: Any) -> None:
+    _, rows, queries = space
+    weights, rng = np.full(200, 1 / 200), np.random.default_rng(0)
+    usual = pl.Series(["abandoned" if i % 10 == 0 else "success" for i in range(200)])
+    told = rows.with_columns(outcome=usual)
+    found = fit_space(told, queries, weights, with_outcome=True, text_fingerprint="m", rng=rng)
+    silent, success, abandoned = (
+        session_vectors(found, rows.with_columns(outcome=pl.lit(outcome)), queries)
+        for outcome in ("unknown", "success", "abandoned")
+    )
+    assert np.sum(silent * success, axis=1).min() > 0.99
+    assert np.all(np.sum(silent * success, axis=1) > np.sum(silent * abandoned, axis=1))
+
+
+def test_tools_that_production_does_not_record_set_no_case_apart(space: Any) -> None:
+    _, rows, queries = space
+    weights, rng = np.full(200, 1 / 200), np.random.default_rng(0)
+    none = pl.lit([], pl.List(pl.String))
+    unseen = rows.with_columns(tools=none, n_tool_calls=pl.lit(0), n_tools=pl.lit(0))
+    found = fit_space(unseen, queries, weights, with_outcome=False, text_fingerprint="m", rng=rng)
+    assert np.array_equal(
+        session_vectors(found, unseen, queries), session_vectors(found, rows, queries)
+    )
+
+
 def test_a_session_without_any_text_still_has_a_place(space: Any) -> None:
     frozen, _, _ = space
     row = features(step(1, 0, text_hash=None, tool_calls=["search"]))

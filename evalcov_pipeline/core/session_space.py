@@ -29,7 +29,8 @@ SHAPE = ("n_turns", "n_tools", "tool_failures", "repetitions")
 
 Few, and unlike each other: five figures of length would outvote one of failures.
 """
-OUTCOMES = ("success", "abandoned", "error", "unknown")
+OUTCOMES = ("success", "abandoned", "error")
+"""A session whose outcome is not known lies between them, as the known ones are on average."""
 IMPORTANCE = {"queries": 0.5, "tools": 0.5, "shape": 2.0, "outcome": 1.0}
 """Part of each block in telling sessions apart, before its own spread is taken into account.
 
@@ -55,6 +56,7 @@ class SessionSpace:
         rarity: (v,) inverse document frequency of each.
         quantiles: (q, f) quantiles of each figure of `SHAPE`, ascending.
         figure_weights: (f,) of the figures within their block; sum to 1.
+        outcome_shares: (3,) of `OUTCOMES` among the known ones.
         weights: (4,) of queries, tools, shape and outcome; sum to 1, outcome 0 if it is left out.
         text_fingerprint: the model that made the query vectors.
     """
@@ -63,6 +65,7 @@ class SessionSpace:
     rarity: FloatArray
     quantiles: FloatArray
     figure_weights: FloatArray
+    outcome_shares: FloatArray
     weights: FloatArray
     text_fingerprint: str
 
@@ -78,7 +81,7 @@ class SessionSpace:
         digest = hashlib.sha256(self.text_fingerprint.encode())
         for name in sorted(arrays):
             digest.update(np.ascontiguousarray(arrays[name]).tobytes())
-        return f"session-space-2:{digest.hexdigest()[:24]}"
+        return f"session-space-3:{digest.hexdigest()[:24]}"
 
     def to_arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         """Arrays for an `.npz` without object types, and a JSON-able rest."""
@@ -113,7 +116,7 @@ def fit_space(
     A block's weight is its importance over the spread of its cosines between pairs of sessions:
     blocks then differ between sessions as much as their importance says, whatever their width. The
     figures of a session's shape are weighted alike within their block; one that is the same for all
-    sessions is left out.
+    sessions is left out, and so are tools that no session calls: nobody may have recorded them.
 
     Args:
         features: rows of `session_features`, n >= 2 sessions.
@@ -140,9 +143,15 @@ def fit_space(
         of_figures[:] = 1.0
     of_figures /= of_figures.sum()
     ngrams, rarity = _vocabulary([tool_ngrams(tools) for tools in features["tools"]], weights)
-    space = SessionSpace(ngrams, rarity, quantiles, of_figures, np.full(4, 0.25), text_fingerprint)
+    ended = (_outcomes(features) * weights[:, None]).sum(axis=0)
+    shares = ended / ended.sum() if ended.any() else np.full(len(OUTCOMES), 1 / len(OUTCOMES))
+    space = SessionSpace(
+        ngrams, rarity, quantiles, of_figures, shares, np.full(4, 0.25), text_fingerprint
+    )
     blocks = [spread(block) for block in _blocks(space, features, queries)]
     wanted = np.array(list(importance.values())) / np.maximum(blocks, _LEAST_SPREAD)
+    if not features["n_tool_calls"].sum():
+        wanted[1] = 0.0
     if not with_outcome:
         wanted[-1] = 0.0
     return replace(space, weights=wanted / wanted.sum())
@@ -246,8 +255,18 @@ def _blocks(space: SessionSpace, features: pl.DataFrame, queries: Vectors) -> li
             tools[row, place] += np.log1p(count) * (space.rarity[place] if place >= 0 else 1.0)
     turns = _angles(_figures(features), space.quantiles)
     shape = np.concatenate(np.sqrt(space.figure_weights)[:, None, None] * turns, axis=1)
-    outcome = features["outcome"].to_numpy()[:, None] == np.array(OUTCOMES)[None, :]
-    return [queries.astype(np.float64), _unit(tools), shape, outcome.astype(np.float64)]
+    outcome = _outcomes(features)
+    outcome[~outcome.any(axis=1)] = space.outcome_shares
+    outcome /= np.linalg.norm(outcome, axis=1, keepdims=True)
+    return [queries.astype(np.float64), _unit(tools).astype(np.float64), shape, outcome]
+
+
+def _outcomes(features: pl.DataFrame) -> FloatArray:
+    """(n, 3) 1 at the outcome; 0 throughout where it is not known."""
+    known: FloatArray = (
+        features["outcome"].to_numpy()[:, None] == np.array(OUTCOMES)[None, :]
+    ).astype(np.float64)
+    return known
 
 
 def _figures(features: pl.DataFrame) -> FloatArray:

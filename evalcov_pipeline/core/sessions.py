@@ -185,12 +185,13 @@ def session_hashes(features: pl.DataFrame) -> pl.Series:
     """Name of each session's content: queries and tool calls in order, failed tools, outcome.
 
     Args:
-        features: text_hashes, tools, tool_failures and outcome.
+        features: text_hashes, tools, tool_failures (what is not known counts as none) and outcome.
 
     Returns:
         (n,) 32 hexadecimal digits; a case that repeats a session has its name.
     """
-    rows = features.select("text_hashes", "tools", "tool_failures", "outcome").iter_rows()
+    failures = pl.col("tool_failures").fill_null(0)
+    rows = features.select("text_hashes", "tools", failures, "outcome").iter_rows()
     names = [hashlib.sha256(repr(row).encode()).hexdigest()[:32] for row in rows]
     return pl.Series("session_hash", names, dtype=pl.String)
 

@@ -190,6 +190,10 @@ def _notes(
     """What the comparison leaves out, or rests on."""
     row = one_row(con, "SELECT note FROM session_taxonomies WHERE taxonomy_id = ?", [taxonomy_id])
     notes = [row["note"]] if row and row["note"] else []
+    if sessions["n_turns"].max() == 1:
+        notes.append(
+            "Every session of production has one turn; a trace without session id is its own."
+        )
     if sessions["n_tool_calls"].sum() == 0:
         notes.append("No session of production has a tool call: tools are not compared.")
     else:

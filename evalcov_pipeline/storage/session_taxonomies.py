@@ -98,11 +98,13 @@ def outcomes_left_out(week: WeekSessions, rules: SessionSettings) -> str | None:
     known = pl.col("outcome") != "unknown"
     of_traffic = week.sessions.select((known * pl.col("steady_weight")).sum()).item()
     several = week.cases.filter(pl.col("n_turns") > 1)
-    of_cases = several.select(known.mean()).item() or 0.0
+    of_cases = several.select(known.mean()).item()
     if of_traffic == 0:
         return "No session of production has an outcome: outcomes are not compared."
     if of_traffic < rules.outcomes_known:
         return f"Only {of_traffic:.0%} of sessions have an outcome: outcomes are not compared."
+    if of_cases is None:
+        return "No case has several turns, to say how they went: outcomes are not compared."
     if of_cases < rules.outcomes_known:
         some = f"Only {of_cases:.0%}" if of_cases else "None"
         return (
