@@ -74,8 +74,8 @@ def _checks(settings: Settings) -> Iterator[tuple[str, bool, str]]:
                 " (SELECT count(*) FROM eval_cases WHERE regression AND status = 'active')"
                 " AS regressions,"
                 " (SELECT count(*) FROM coverage_scores WHERE headline) AS weeks,"
-                " (SELECT string_agg(taxonomy_id, ',') FROM (SELECT taxonomy_id FROM taxonomies"
-                " UNION ALL SELECT taxonomy_id FROM session_taxonomies)) AS taxonomies,"
+                " (SELECT list(taxonomy_id) FROM taxonomies) AS of_queries,"
+                " (SELECT list(taxonomy_id) FROM session_taxonomies) AS of_sessions,"
                 " (SELECT arg_max(embedding_fingerprint, fitted_at) FROM taxonomies) AS model",
             )
     except BadInput as error:
@@ -93,8 +93,13 @@ def _checks(settings: Settings) -> Iterator[tuple[str, bool, str]]:
     if lost is not None:
         found = f"event {lost[0]}: {lost[1]}"
     yield "regression cases", lost is None, found
-    names = [name for name in (counts["taxonomies"] or "").split(",") if name]
-    damaged = [name for name in names if not is_intact(settings.taxonomies, name)]
+    of_sessions = counts["of_sessions"] or []
+    names = (counts["of_queries"] or []) + of_sessions
+    damaged = [
+        name
+        for name in names
+        if not is_intact(settings.taxonomies, name, with_space=name in of_sessions)
+    ]
     foreign = model is not None and counts["model"] not in (None, model)
     found = f"{len(names)} frozen"
     if damaged:

@@ -124,7 +124,7 @@ def save(folder: Path, name: str, taxonomy: Taxonomy, space: SessionSpace | None
     """
     arrays, meta = taxonomy.to_arrays()
     with unfinished(folder) as scratch:
-        if is_intact(folder, name):
+        if is_intact(folder, name, with_space=space is not None):
             return
         new = scratch / name
         new.mkdir()
@@ -141,11 +141,11 @@ def save(folder: Path, name: str, taxonomy: Taxonomy, space: SessionSpace | None
     load_space.cache_clear()
 
 
-def is_intact(folder: Path, name: str) -> bool:
-    """Whether a taxonomy can be read now."""
+def is_intact(folder: Path, name: str, *, with_space: bool) -> bool:
+    """Whether a taxonomy can be read now; `with_space`: and the space of its sessions."""
     try:
         load.__wrapped__(folder, name)
-        if (folder / name / "space.json").exists() or (folder / name / "space.npz").exists():
+        if with_space:
             load_space.__wrapped__(folder, name)
     except BadInput:
         return False
