@@ -48,6 +48,7 @@ BENCHMARKS = {
     "taxonomy": Benchmark("How good are the clusters?", True, ("--seeds", "1")),
     "refresh": Benchmark("Which queries should be added?", True, ("--quick",)),
     "refresh_loop": Benchmark("What does the loop make of a poor suite?", True, ("--seeds", "1")),
+    "refresh_sessions": Benchmark("Which whole sessions should be added?", True, ("--seeds", "2")),
     "suggestions": Benchmark("How right are suggested labels?", True, ("--quick",)),
     "sgd": Benchmark("Which kinds of session does a suite leave out?", True, ("--quick",)),
     "sgd_spaces": Benchmark(
