@@ -15,7 +15,7 @@ These scores look at each suite. `last` and `one` are the coverage of single que
 query of each case, and by one random query of each. `all` counts every query of every case, as if
 each were drawn by itself. `session` compares clusters of whole sessions, `traits` their lengths,
 failures and outcomes one by one; `queries` and `tools` compare the order of query clusters and of
-tool calls.
+tool calls. Kinds and traits are those of whole dialogues, so that the last two have none.
 
     flagged     p < 0.05; for traits, any with too few or too many cases
     degraded    what the pipeline calls degraded (the scores of order have no such verdict)
@@ -130,7 +130,7 @@ class Scores:
             ("all", np.concatenate(asked)),
         ):
             yield name, self.by_query.found(np.asarray(queries), rng)
-        whole = [i for i, turns in suite.cases if len(turns) == len(self.turns[i])]
+        whole = [i for i, turns in suite.cases if np.array_equal(turns, self.turns[i])]
         if len(whole) == len(suite.cases):
             yield "session", self.by_session.found(self.home.session_clusters[whole], rng)
             yield "traits", self._traits(whole, rng)
@@ -270,7 +270,7 @@ def measured(found: Found, of_kind: np.ndarray | None) -> dict:
     if of_kind is None or found.gap_scores is None or found.untested is None:
         return row
     mostly = max(0.5, min(0.9, 1.5 * of_kind.mean()))
-    shares = of_kind @ found.untested / np.maximum(found.untested.sum(axis=0), 1)
+    shares = of_kind.astype(float) @ found.untested / np.maximum(found.untested.sum(axis=0), 1)
     return row | {
         "listed": bool((shares >= mostly).any()),
         "auc": _auc(found.gap_scores, of_kind),
