@@ -11,6 +11,7 @@ import duckdb
 import pytest
 
 from evalcov_pipeline.cli.run import run_weeks
+from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import EmbeddingSettings, SamplingSettings, Settings
 from evalcov_pipeline.storage.ingest import ingest_traces
 from evalcov_pipeline.storage.lake import compact_day, days_pending
@@ -62,6 +63,15 @@ def test_a_follow_up_can_stand_with_the_query_before_it(tmp_path: Path) -> None:
         "weather in Rome?",
         "weather in Rome? and tomorrow?",
     ]
+
+
+def test_redaction_that_leaves_nothing_is_refused(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    ingest_traces([write_jsonl(tmp_path / "in.jsonl", [turn("s", 0, "hello")])], settings)
+    for day in days_pending(settings.lake):
+        compact_day(settings.lake, day)
+    with pytest.raises(BadInput, match="no text is left"):
+        sample_week(settings, AS_OF, lambda texts: [""] * len(texts))
 
 
 def test_turn_index_counts_within_the_session_from_0(tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ from evalcov_pipeline.core.naming import ClusterName, name_clusters
 from evalcov_pipeline.core.session_space import SessionSpace
 from evalcov_pipeline.core.shares import FloatArray
 from evalcov_pipeline.core.taxonomy import Taxonomy, assign, freeze
-from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import ClusterSettings, Settings
 from evalcov_pipeline.storage import taxonomies
 from evalcov_pipeline.storage.taxonomies import QUERIES, Family
@@ -110,9 +109,6 @@ def fit_taxonomy(
         as_of: end of the training window; the taxonomy's `fitted_at`.
         clock: wall clock, UTC.
         progress: told what is being done.
-
-    Raises:
-        BadInput: no text is left to cluster.
     """
     rules = settings.taxonomy
     with warehouse.reader() as con:
@@ -124,12 +120,6 @@ def fit_taxonomy(
             [as_of],
         )
     texts = thinned(texts, rules.max_texts, rules.seed)
-    if texts.is_empty():
-        raise BadInput(
-            what="no text is left of the window's queries after redaction",
-            where=f"traffic before {as_of:%Y-%m-%d}",
-            what_to_do="correct redaction.patterns and redaction.function in evalcov.toml",
-        )
     hashes, weights = texts["text_hash"].to_list(), texts["weight"].to_numpy()
     vectors = cache.get(hashes)
 

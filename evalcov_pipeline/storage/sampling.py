@@ -11,6 +11,7 @@ import duckdb
 import polars as pl
 
 from evalcov_pipeline.core.sampling import SampleDraw, draw_sample
+from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import EmbeddingSettings, Settings
 from evalcov_pipeline.storage.lake import lake_connection, scan_turns
 from evalcov_pipeline.storage.texts import add_texts, redacted
@@ -39,6 +40,9 @@ def sample_week(
 
     Returns:
         The sample, or None where the window holds no traffic.
+
+    Raises:
+        BadInput: redaction leaves no text.
     """
     start = as_of - timedelta(days=settings.sampling.window_days)
     with lake_connection(settings.lake) as lake:
@@ -59,6 +63,12 @@ def sample_week(
     turns = turns.with_columns(raw=_embedded_text(settings.embedding))
     texts = redacted(turns["raw"], redact_all)
     turns = turns.join(texts, on="raw", how="left", maintain_order="left")
+    if turns["text_hash"].count() == 0:
+        raise BadInput(
+            what="no text is left of the window's queries after redaction",
+            where=f"traffic before {as_of:%Y-%m-%d}",
+            what_to_do="correct redaction.patterns and redaction.function in evalcov.toml",
+        )
     return WeekSample(turns.drop("raw", "query_text", "previous_query"), draw)
 
 
