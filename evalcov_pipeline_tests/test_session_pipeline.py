@@ -15,9 +15,9 @@ import pytest
 from evalcov_pipeline.cli.doctor import _checks
 from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.errors import BadInput
-from evalcov_pipeline.settings import SamplingSettings, SessionSettings, Settings
+from evalcov_pipeline.settings import SessionSettings, Settings
+from evalcov_pipeline.storage import taxonomies
 from evalcov_pipeline.storage.session_scores import TABLES
-from evalcov_pipeline.storage.taxonomies import is_intact
 from evalcov_pipeline_tests.conftest import FIRST_DAY, TOPICS, import_rows, quick_settings
 
 AS_OF = FIRST_DAY + timedelta(weeks=5)
@@ -67,10 +67,10 @@ def said(*texts: str, role: str = "user") -> list[dict[str, Any]]:
 
 
 RNG = random.Random(3)
-DAYS = timedelta(days=12)
+DAYS = timedelta(days=6)
 SESSIONS = [
     session(f"s-{number}", AS_OF - DAYS * RNG.random() - timedelta(minutes=9), RNG)
-    for number in range(240)
+    for number in range(200)
 ]
 OVER_MIDNIGHT = session("midnight", AS_OF - timedelta(days=7, minutes=1), random.Random(5))
 BEFORE_WINDOW = session("early", WINDOW_START - timedelta(minutes=1), random.Random(5))
@@ -101,7 +101,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     settings = quick_settings(
         tmp_path_factory.mktemp("sessions") / "home",
         sessions=SessionSettings(min_clusters=3, max_clusters=6),
-    ).model_copy(update={"sampling": SamplingSettings(sessions=2000)})
+    )
     rows = [row for rows in (*SESSIONS, *SHARED_ID) for row in rows]
     rows += [*OVER_MIDNIGHT, *BEFORE_WINDOW, *LONELY, *NAMELESS]
     random.Random(1).shuffle(rows)
@@ -192,14 +192,7 @@ def test_odd_cases_are_sessions_like_others(home: Settings) -> None:
     assert [text is None for text in odd["silent"][1]] == [False, True, False]
 
 
-def test_scoring_sessions_again_changes_nothing(home: Settings, changed: Settings) -> None:
-    run_weeks(changed, "weekly_coverage")
-    for table in ("session_features", "case_features", "session_assignments", *TABLES):
-        rows = f"SELECT * FROM {table} ORDER BY ALL"
-        assert query(changed, rows).equals(query(home, rows)), table
-
-
-def test_a_damaged_session_taxonomy_is_named_and_fitted_again(
+def test_a_lost_session_space_is_named_and_the_week_scored_again_as_it_was(
     home: Settings, changed: Settings
 ) -> None:
     (name,) = query(changed, "SELECT taxonomy_id FROM session_taxonomies")["taxonomy_id"]
@@ -207,9 +200,10 @@ def test_a_damaged_session_taxonomy_is_named_and_fitted_again(
         (changed.taxonomies / name / file).unlink()
         (said,) = [said for check, passed, said in _checks(changed) if not passed]
         assert said.endswith(f"files missing or damaged: {name}")
-    with pytest.raises(BadInput, match=f"taxonomy {name} cannot be read"):
-        run_weeks(changed, "weekly_coverage")
+        with pytest.raises(BadInput, match=f"taxonomy {name} cannot be read"):
+            taxonomies.load_space(changed.taxonomies, name)
     run_weeks(changed, "monthly_taxonomy")
-    assert is_intact(changed.taxonomies, name, with_space=True)
-    score = "SELECT * FROM session_scores"
-    assert query(changed, score).equals(query(home, score))
+    assert taxonomies.is_intact(changed.taxonomies, name, with_space=True)
+    for table in ("session_features", "case_features", "session_assignments", *TABLES):
+        rows = f"SELECT * FROM {table} ORDER BY ALL"
+        assert query(changed, rows).equals(query(home, rows)), table
