@@ -183,6 +183,12 @@ def _session_doubts(sessions: ScoredSessions) -> Iterator[str]:
             f"{score['n_multi_turn']} of {score['n_eval']} cases have several turns, as"
             f" {several:.0%} of sessions do: what is said of sessions and paths rests on those."
         )
+    if score["n_multi_turn"] > 0.2 * score["n_eval"]:
+        yield (
+            f"{score['n_multi_turn']} of {score['n_eval']} cases are conversations, of which"
+            " coverage of single queries counts the last message alone. Where that is a goodbye,"
+            " what was asked before it looks untested: trust the sessions instead."
+        )
     if outcomes == 0:
         yield "No outcome of a session was captured: whether sessions succeed is not compared."
     elif outcomes is not None and outcomes < 0.2:
