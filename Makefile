@@ -20,7 +20,7 @@ demo: $(VENV)/installed  ## Run the whole pipeline on the committed sample
 	$(BIN)/evalcov demo
 
 test: $(VENV)/installed lint  ## Lint, type check and test
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow' -n auto --dist loadfile
 
 lint: $(VENV)/installed  ## Lint and type check
 	$(BIN)/ruff format --check .
