@@ -236,7 +236,7 @@ def test_refresh_prints_its_plan(copy: Settings, run: Run, monkeypatch: pytest.M
     use(copy.home, monkeypatch)
     code, out, _ = run("refresh", "--budget", "9")
     assert code == 0
-    assert "9 queries" in out
+    assert "7 queries and 2 whole sessions" in out
     assert "9 in default" in out
 
 
