@@ -32,6 +32,7 @@ _COMMANDS = {
     "review": "Label queued queries in a browser.",
     "suggest": "Suggest labels for queued queries from labelled ones.",
     "export": "Write the eval suite, or the queue of queries to label, to a file.",
+    "gate": "Judge a run of the CI suite: PASS 0, FAIL 1, INCONCLUSIVE 2.",
     "evals": "Show the history of a case, and the suite of any day.",
     "report": "Write the HTML report of the latest score.",
     "publish": "Copy the warehouse to published.duckdb for readers.",

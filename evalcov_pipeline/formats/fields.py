@@ -165,6 +165,14 @@ def amount(value: Any) -> float:
     return found
 
 
+def share(value: Any) -> float:
+    """A number between 0 and 1: a rate, a score."""
+    found = number(value)
+    if not 0 <= found <= 1:
+        raise Unreadable("is not between 0 and 1")
+    return found
+
+
 def whole(value: Any) -> int:
     """A whole number from 0."""
     found = number(value)

@@ -109,13 +109,6 @@ def _input(value: Any) -> str | list[Message]:
     return said
 
 
-def _share(value: Any) -> float:
-    score = fields.number(value)
-    if not 0 <= score <= 1:
-        raise Unreadable("is not between 0 and 1")
-    return score
-
-
 _CASE: dict[str, fields.Parser] = {
     "case_id": fields.name,
     "input": _input,
@@ -136,7 +129,7 @@ _RESULT: dict[str, fields.Parser] = {
     "run_id": fields.name,
     "case_id": fields.name,
     "passed": fields.flag,
-    "score": _share,
+    "score": fields.share,
     "latency_ms": fields.amount,
     "cost_usd": fields.amount,
     "judge_id": fields.name,
