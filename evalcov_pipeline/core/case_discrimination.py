@@ -19,8 +19,10 @@ MIN_RUNS = 5
 """Runs from which a case is called saturated or broken."""
 MIN_SYSTEMS = 15
 """Systems from which the item-total correlation is shown: at 5 its standard deviation is .37."""
-FLAKY = 0.12
-"""Chance that two tries of one system disagree from which a case is flaky: a pass rate of .936."""
+FLAKY = 0.09
+"""Chance that two tries of one system disagree from which a case is flaky: a pass rate of .953."""
+SELDOM = 0.8
+"""Pass rate below which a case fails too often to guard anything."""
 _PRIOR_RUNS = 5
 _PRIOR_TRIES = 1.0
 _RERUN_SHARE = 0.5
@@ -71,7 +73,8 @@ def case_discrimination(results: pl.DataFrame) -> Discrimination:
         a first try of the product; None below 5 runs); failing (failed most tries of its newest
         run of the product); discrimination (item-total correlation) or
         discrimination_reason why there is none; kills (known-bad variants that break it); review
-        (why a person should look at the case's label, else None); last_failed_at.
+        (why a person should look at the case's label, else None); unfit (why it cannot decide a
+        gate, else None); last_failed_at.
     """
     judged = results.select(list(RESULTS)).filter(pl.col("passed").is_not_null())
     runs = _runs(judged)
@@ -103,7 +106,15 @@ def case_discrimination(results: pl.DataFrame) -> Discrimination:
         review=pl.when(pl.col("discrimination_high") < 0)
         .then(pl.lit("better systems fail it more often: is its expected answer right?"))
         .when(pl.col("broken"))
-        .then(pl.lit("never passed: is its expected answer right, is the task possible?"))
+        .then(pl.lit("never passed: is its expected answer right, is the task possible?")),
+        unfit=pl.when(pl.col("n_runs") == 0)
+        .then(pl.lit("never run"))
+        .when(pl.col("failing"))
+        .then(pl.lit("fails now"))
+        .when(pl.col("flaky"))
+        .then(pl.format("flaky: two tries disagree in {} %", (100 * pl.col("flakiness")).round(0)))
+        .when(pl.col("pass_rate") < SELDOM)
+        .then(pl.format("passes {} % of runs", (100 * pl.col("pass_rate")).round(0))),
     )
     return Discrimination(
         cases=cases.drop("n_failed_known_bad", "discrimination_high"),
