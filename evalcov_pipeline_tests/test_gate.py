@@ -72,6 +72,12 @@ def test_a_failure_without_enough_reruns_is_inconclusive_and_says_how_many_it_wa
     assert [(one.case.case_id, one.wanted) for one in outcome.to_run] == [("c3", RULE.reruns - 1)]
 
 
+def test_a_failure_is_cleared_once_the_reruns_left_cannot_confirm_it() -> None:
+    almost = [False, *[True] * (RULE.reruns - RULE.failures)]
+    assert judge_gate(SUITE, tries({"c0": almost})).cases[0].state == "undecided"
+    assert judge_gate(SUITE, tries({"c0": [*almost, True]})).cases[0].state == "flaky"
+
+
 def test_further_reruns_than_the_rule_asks_for_cannot_turn_a_cleared_case_into_a_break() -> None:
     cleared = [False, *[True] * RULE.reruns, *[False] * 20]
     assert judge_gate(SUITE, tries({"c0": cleared})).verdict == "PASS"
@@ -134,6 +140,12 @@ def test_many_cases_turning_worse_fail_against_the_baseline_even_if_none_is_conf
     assert against.paired is not None
     assert (against.paired.worse, against.paired.better) == (5, 0)
     assert judge_gate(SUITE, tries(), run).verdict == "PASS", "better is no reason to fail"
+
+
+def test_an_incomplete_run_is_not_held_against_the_baseline() -> None:
+    cleared = [False, *[True] * RULE.reruns]
+    run = [one for one in tries({f"c{i}": cleared for i in range(5)}) if one.case_id != "c29"]
+    assert judge_gate(SUITE, run, tries()).verdict == "INCONCLUSIVE"
 
 
 def test_the_paired_p_value_is_that_of_the_binomial_test() -> None:

@@ -9,7 +9,13 @@ import polars as pl
 import pytest
 
 from evalcov_pipeline.core.selection import Floor
-from evalcov_pipeline.core.suite_selection import FailureModes, SuiteRules, select_suite
+from evalcov_pipeline.core.suite_selection import (
+    UNTRIED,
+    FailureModes,
+    SuiteRules,
+    failure_modes,
+    select_suite,
+)
 
 
 def cases(n: int, **columns: object) -> pl.DataFrame:
@@ -168,3 +174,19 @@ def test_impossible_requests_are_refused() -> None:
         select_suite(cases(2), modes(some * 3), SuiteRules())
     with pytest.raises(ValueError, match="no column"):
         select_suite(cases(2), modes(some), SuiteRules(floors=(Floor("tier", "gold", 1),)))
+
+
+def test_modes_are_known_bad_variants_and_what_cases_are_filed_under() -> None:
+    given = cases(3, failure_mode=["b", "a", None])
+    known = pl.DataFrame(
+        {"case_id": ["c00", "c02", "gone"], "variant": ["bad"] * 3, "detection": [0.8, 0.1, 0.9]}
+    )
+    found = failure_modes(given, known, {"a": 3.0})
+    assert found.names == ("bad", "a", "b")
+    assert found.weights.tolist() == [1.0, 0.75, 0.25]
+    expected = [[0.8, 0.0, 0.8], [0.0, UNTRIED, 0.0], [0.1, 0.0, 0.0]]
+    assert found.detection.tolist() == expected
+    alone = failure_modes(given, known.clear())
+    assert alone.names == ("a", "b")
+    with pytest.raises(ValueError, match="no failure mode"):
+        failure_modes(given.with_columns(failure_mode=pl.lit(None, pl.String)), known.clear())

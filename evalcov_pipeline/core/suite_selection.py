@@ -15,6 +15,8 @@ import polars as pl
 from evalcov_pipeline.core.selection import Floor
 from evalcov_pipeline.core.shares import FloatArray
 
+UNTRIED = 0.25
+"""Detection of a failure mode by a case that is filed under it and was never put to the test."""
 _ID_LENGTH = 16
 _PICKS = {
     "case_id": pl.String,
@@ -84,10 +86,10 @@ def select_suite(cases: pl.DataFrame, modes: FailureModes, rules: SuiteRules) ->
     """Choose a suite that maximises sum_m w_m (1 - prod_i (1 - d_im)) under the budget.
 
     Pins come first, then floors, each filled by the case that adds most. On what is left of the
-    budget: lazy greedy by gain and by gain per second, the better of the two, or the best single
-    case where that is better still. Without pins and floors that is within (1 - 1/e) / 2 of the
-    best suite (Leskovec et al., 2007, CELF); pins and floors void the guarantee. Cases are chosen
-    by the same rule in the same order whatever order they come in.
+    budget: lazy greedy by gain, which begins with the best single case, and by gain per second, the
+    better of the two. Without pins and floors that is at least (1 - 1/e) / 2 of the best suite
+    (Leskovec et al., 2007, CELF); pins and floors void the guarantee. The order of `cases` does not
+    matter.
 
     Args:
         cases: case_id, distinct; seconds (90th percentile of its latency, > 0); incident_id (it is
@@ -142,6 +144,51 @@ def select_suite(cases: pl.DataFrame, modes: FailureModes, rules: SuiteRules) ->
         expected_s=search.makespan(picks),
         detection_power=search.value(picks),
         notes=tuple(notes),
+    )
+
+
+def failure_modes(
+    cases: pl.DataFrame, detection: pl.DataFrame, weights: Mapping[str, float] | None = None
+) -> FailureModes:
+    """What a suite is chosen to notice: known-bad variants, and what the cases are filed under.
+
+    Each half of the weight goes to one kind, all of it where the other is missing. A case notices
+    what it is filed under as likely as the variant that it notices best, and with `UNTRIED` where
+    that is less or no variant is known. A case without runs of a variant does not notice it.
+
+    Args:
+        cases: case_id, failure_mode (null for none).
+        detection: case_id, variant, detection; see `known_bad_detection`.
+        weights: by failure mode, such as how often each is seen in production; 1 where not given.
+
+    Returns:
+        Rows in the order of `cases`.
+
+    Raises:
+        ValueError: neither a variant nor a failure mode.
+    """
+    variants = sorted(detection["variant"].unique())
+    filed = sorted(cases["failure_mode"].drop_nulls().unique())
+    if not variants and not filed:
+        raise ValueError("no variant and no failure mode to choose cases by")
+    column = {variant: j for j, variant in enumerate(variants)}
+    row = {case_id: i for i, case_id in enumerate(cases["case_id"])}
+    by_variant = np.zeros((cases.height, len(variants)))
+    for case_id, variant, found in detection.select("case_id", "variant", "detection").iter_rows():
+        if case_id in row:
+            by_variant[row[case_id], column[variant]] = found
+    best = np.maximum(by_variant.max(axis=1, initial=0.0), UNTRIED)
+    by_mode = np.column_stack(
+        [best * (cases["failure_mode"] == mode).fill_null(value=False).to_numpy() for mode in filed]
+        or [np.empty((cases.height, 0))]
+    )
+    wanted = np.array([(weights or {}).get(mode, 1.0) for mode in filed])
+    return FailureModes(
+        names=(*variants, *filed),
+        weights=np.concatenate(
+            [np.full(len(variants), 1 / max(len(variants), 1)), wanted / (wanted.sum() or 1)]
+        ),
+        detection=np.column_stack([by_variant, by_mode]),
     )
 
 
@@ -247,18 +294,8 @@ def _fill_floor(
 def _greedy(
     search: _Search, taken: list[int], candidates: Sequence[int]
 ) -> list[tuple[int, float]]:
-    """Further cases, and what each adds: the best of three ways to choose them."""
-    missed = search.missed(taken)
-    single = [
-        (i, gain)
-        for i in candidates
-        if (gain := _gain(search, missed, i)) >= search.rules.min_gain and search.fits([*taken, i])
-    ]
-    ways = [
-        _lazy(search, taken, candidates, by_second=False),
-        _lazy(search, taken, candidates, by_second=True),
-        sorted(single, key=lambda found: (-found[1], found[0]))[:1],
-    ]
+    """Further cases, and what each adds: by gain, beginning with the best one, or by its price."""
+    ways = [_lazy(search, taken, candidates, by_second=priced) for priced in (False, True)]
     return max(ways, key=lambda found: (sum(gain for _, gain in found), -len(found)))
 
 
