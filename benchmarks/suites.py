@@ -3,11 +3,11 @@
 **Selection.** 300 cases and 10 failure modes. Three in ten cases notice nothing; the others notice
 the mode of their category (three in ten: another one), some of them a second mode, each with a
 sensitivity of its own. Fail rates without anything broken: 65 % of cases .2 to 2 %, 25 % 4 to 16 %,
-10 % 30 to 65 %. Known are ten runs of the product and one of each of two
-broken variants per mode, or three times as many of both, failures rerun twice. Suites of 30 are
-chosen from that, and judged by five other
-variants per mode. A variant has a severity and leaves three in ten sensitive cases alone. Caught
-means that the gate confirms a break; its probability is exact, given the suite.
+10 % 30 to 65 %. Known are ten runs of the product and one of each of two broken variants
+per mode, or three times as many of both, failures rerun twice. Suites of 30 are chosen from that,
+and judged by five other variants per mode. A variant has a severity and leaves three in ten
+sensitive cases alone. Caught means that the gate confirms a break; its probability is exact, given
+the suite. `promised` is what the gate itself expects of its false alarms.
 
 **Gate.** `judge_gate` itself, on simulated runs: how often it fails a system in which nothing
 changed, and how often it notices a case that falls to a pass rate of .2.
@@ -32,7 +32,8 @@ import polars as pl
 from scipy.stats import binom
 
 from evalcov_pipeline.core.case_discrimination import RESULTS, Discrimination, case_discrimination
-from evalcov_pipeline.core.gate import BROKEN, SuiteCase, Try, judge_gate, rerun_rule
+from evalcov_pipeline.core.confirmation import BROKEN, rerun_rule
+from evalcov_pipeline.core.gate import SuiteCase, Try, judge_gate
 from evalcov_pipeline.core.goodhart import ScorePair, goodhart_watch
 from evalcov_pipeline.core.suite_selection import FailureModes, SuiteRules, select_suite
 
@@ -157,16 +158,7 @@ def selection(seeds: int) -> list[dict]:
         found = case_discrimination(world.history(seed, weeks, bad_runs))
         stats = {row["case_id"]: row for row in found.cases.to_dicts()}
         for rule_name, ids in chosen_suites(world, found, np.random.default_rng([seed, 3])):
-            rule = rerun_rule(
-                [
-                    SuiteCase(
-                        i,
-                        pass_rate=stats[i]["pass_rate"],
-                        pass_rate_tries=stats[i]["pass_rate_tries"],
-                    )
-                    for i in ids
-                ]
-            )
+            rule = rerun_rule((stats[i]["pass_rate"], stats[i]["pass_rate_tries"]) for i in ids)
             picks = [world.ids.index(i) for i in ids]
             caught, alarm = (
                 1 - np.prod(1 - confirmed(fails[..., picks], rule.reruns, rule.failures), axis=-1)
@@ -230,7 +222,7 @@ def gate(runs: int) -> list[dict]:
         for run in range(runs):
             if run == 0 or (kind == "estimated" and run % 50 == 0):
                 passes, suite = rates(n, rng)
-                rules.append(rerun_rule(suite))
+                rules.append(rerun_rule((one.pass_rate, one.pass_rate_tries) for one in suite))
             before = run_of(passes, rng)
             green = [Try(case.case_id, 0, True) for case in suite]
             now = run_of(passes, rng)

@@ -14,15 +14,13 @@ import pytest
 from scipy.stats import betabinom, binom, binomtest
 
 from evalcov_pipeline.cli import main
-from evalcov_pipeline.core.gate import (
+from evalcov_pipeline.core.confirmation import (
     BREAKS_ALPHA,
-    SuiteCase,
-    Try,
+    STABLE,
     confirmation,
-    judge_gate,
-    paired_p_value,
     rerun_rule,
 )
+from evalcov_pipeline.core.gate import SuiteCase, Try, judge_gate, paired_p_value
 from evalcov_pipeline.core.suite_selection import suite_id
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats.suites import read_suite, write_suite
@@ -30,7 +28,7 @@ from evalcov_pipeline.reports import gate as reports
 from evalcov_pipeline_tests.conftest import write_jsonl
 
 SUITE = [SuiteCase(f"c{i}", "refunds" if i < 5 else "delivery") for i in range(30)]
-RULE = rerun_rule(SUITE)
+RULE = rerun_rule([(STABLE, None)] * len(SUITE))
 
 
 def tries(
@@ -169,7 +167,7 @@ def test_the_probability_of_a_confirmed_break_is_the_binomial_one() -> None:
 
 @pytest.mark.parametrize("n", [1, 10, 30, 100, 300])
 def test_false_alarms_of_stable_cases_are_within_the_level_and_power_is_kept(n: int) -> None:
-    rule = rerun_rule([SuiteCase(str(i)) for i in range(n)])
+    rule = rerun_rule([(0.97, None)] * n)
     q = 0.03
     alarm = n * q * binom.sf(rule.failures - 1, rule.reruns, q)
     assert rule.false_alarm == pytest.approx(alarm)
@@ -179,13 +177,13 @@ def test_false_alarms_of_stable_cases_are_within_the_level_and_power_is_kept(n: 
 
 
 def test_shakier_cases_are_rerun_more_often() -> None:
-    shaky = rerun_rule([SuiteCase(str(i), pass_rate=0.9) for i in range(30)])
+    shaky = rerun_rule([(0.9, None)] * 30)
     assert shaky.reruns > RULE.reruns
     assert shaky.false_alarm <= BREAKS_ALPHA
 
 
 def test_where_no_rule_is_quiet_the_quietest_is_taken_and_its_alarms_are_stated() -> None:
-    hopeless = rerun_rule([SuiteCase(str(i), pass_rate=0.5) for i in range(30)])
+    hopeless = rerun_rule([(0.5, None)] * 30)
     assert hopeless.false_alarm > BREAKS_ALPHA
 
 
@@ -292,7 +290,7 @@ def test_exit_codes_are_those_of_the_contract(run: Run) -> None:
 def test_what_to_run_again_is_written_for_machines(run: Run, tmp_path: Path) -> None:
     rerun = tmp_path / "rerun.jsonl"
     run([result("c0", False), result("c1")], "--rerun", str(rerun))
-    rule = rerun_rule([SuiteCase(row["case_id"]) for row in ROWS])
+    rule = rerun_rule([(STABLE, None)] * len(ROWS))
     assert [json.loads(line) for line in rerun.read_text().splitlines()] == [
         {"case_id": "c2", "tries": 1},
         {"case_id": "c0", "tries": rule.reruns},

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike
 
-from evalcov_pipeline.core.gate import USUAL_RERUNS, confirmation
+from evalcov_pipeline.core.confirmation import USUAL_RERUNS, confirmation
 from evalcov_pipeline.core.shares import Z95, FloatArray, IntArray
 
 MIN_RUNS = 5

@@ -14,7 +14,8 @@ from typing import Any
 
 import orjson
 
-from evalcov_pipeline.core.gate import STABLE, SuiteCase
+from evalcov_pipeline.core.confirmation import STABLE
+from evalcov_pipeline.core.gate import SuiteCase
 from evalcov_pipeline.core.suite_selection import suite_id
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats import fields
