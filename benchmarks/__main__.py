@@ -57,6 +57,7 @@ BENCHMARKS = {
     "sgd_home": Benchmark(
         "What do whole sessions look like in a home?", True, ("--modes", "failure")
     ),
+    "suites": Benchmark("What do a CI suite and its gate notice?", False, ("--quick",)),
     "redaction": Benchmark("How much personal data is taken out?"),
     "crash_safety": Benchmark("What is lost in a crash?", False, ("--most", "2")),
     "fuzz_readers": Benchmark(
