@@ -289,6 +289,8 @@ def main(seeds: int, runs: int, quick: bool) -> None:
     if quick:
         seeds, runs = 3, 200
     found = {"selection": selection(seeds), "gate": gate(runs), "goodhart": goodhart(runs // 4)}
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text(json.dumps({"seeds": seeds, "runs": runs} | found, indent=1))
     with pl.Config(
         tbl_rows=-1, tbl_cols=-1, tbl_width_chars=250, float_precision=3,
         tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True, tbl_formatting="MARKDOWN",
@@ -310,14 +312,12 @@ def main(seeds: int, runs: int, quick: bool) -> None:
         click.echo("Worlds in which the selected suite catches more")
         click.echo(
             wide.group_by("known", maintain_order=True).agg(
-                (pl.col("selected") > pl.col(rival)).sum()
+                (pl.col("selected") > pl.col(rival)).sum().alias(rival)
                 for rival in ("random", "stratified", "most often failed")
             )
         )
         click.echo(pl.DataFrame(found["gate"]))
         click.echo(pl.DataFrame(found["goodhart"]))
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps({"seeds": seeds, "runs": runs} | found, indent=1))
     click.echo(f"written to {OUT}")
 
 
