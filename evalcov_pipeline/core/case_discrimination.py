@@ -13,19 +13,16 @@ import polars as pl
 from numpy.typing import ArrayLike
 
 from evalcov_pipeline.core.confirmation import USUAL_RERUNS, confirmation
+from evalcov_pipeline.core.flakiness import FLAKY, flakiness
 from evalcov_pipeline.core.shares import Z95, FloatArray, IntArray
 
 MIN_RUNS = 5
 """Runs from which a case is called saturated or broken."""
 MIN_SYSTEMS = 15
 """Systems from which the item-total correlation is shown: at 5 its standard deviation is .37."""
-FLAKY = 0.09
-"""Chance that two tries of one system disagree from which a case is flaky: a pass rate of .953."""
 SELDOM = 0.8
 """Pass rate below which a case fails too often to guard anything."""
-_PRIOR_RUNS = 5
 _PRIOR_TRIES = 1.0
-_RERUN_SHARE = 0.5
 
 RESULTS = {
     "run_id": pl.String,
@@ -83,7 +80,7 @@ def case_discrimination(results: pl.DataFrame) -> Discrimination:
         runs.select("case_id")
         .unique()
         .join(_history(product), on="case_id", how="left")
-        .join(_flakiness(product), on="case_id", how="left")
+        .join(flakiness(product), on="case_id", how="left")
         .join(_item_total(runs), on="case_id", how="left")
         .join(_kills(runs), on="case_id", how="left")
         .with_columns(pl.col("n_runs", "n_failed", "n_known_bad", "kills").fill_null(0))
@@ -248,61 +245,6 @@ def _history(product: pl.DataFrame) -> pl.DataFrame:
         flip_rate=pl.when(pl.len() > 1).then((passed != passed.shift()).mean()),
         failing=pl.col("failed").last(),
         last_failed_at=pl.col("at").filter(~passed).max(),
-    )
-
-
-def _flakiness(product: pl.DataFrame) -> pl.DataFrame:
-    """Per case: chance that two tries of one system disagree.
-
-    Pairs of tries come from reruns within a run, and from first tries of several runs of one
-    system. The mean over both is shrunk toward the suite's, worth `_PRIOR_RUNS` pairs.
-    """
-    found = (
-        pl.concat([_within_runs(product), _between_runs(product)])
-        .group_by("case_id")
-        .agg(pl.col("total", "pairs").sum())
-    )
-    mean = pl.col("total").sum() / pl.col("pairs").sum()
-    shrunk = (pl.col("total") + _PRIOR_RUNS * mean) / (pl.col("pairs") + _PRIOR_RUNS)
-    return found.select("case_id", flakiness=shrunk.clip(0, 0.5))
-
-
-def _within_runs(product: pl.DataFrame) -> pl.DataFrame:
-    """Disagreement of tries within runs, one pair's worth per run.
-
-    Tries within a run are alike, so P(first passes, second fails) = P(first fails, second passes).
-    Runs that rerun failures alone show the second, which is doubled; runs that rerun what passes
-    too show every pair. Both are unbiased although reruns follow failures.
-    """
-    rerun, passed = pl.col("reruns") > 0, pl.col("first_passed")
-    policy = product.group_by("run_id").agg(
-        passes_rerun=rerun.filter(passed).mean().fill_null(0) >= _RERUN_SHARE,
-        failures_rerun=rerun.filter(~passed).mean().fill_null(0) >= _RERUN_SHARE,
-    )
-    tries, passes = pl.col("reruns") + 1, pl.col("reruns_passed") + passed.cast(pl.Int64)
-    disagreement = (
-        pl.when(pl.col("passes_rerun"))
-        .then(pl.when(rerun).then(2 * passes * (tries - passes) / (tries * (tries - 1))))
-        .when(pl.col("failures_rerun") & passed)
-        .then(0.0)
-        .when(pl.col("failures_rerun") & rerun)
-        .then(2 * pl.col("reruns_passed") / pl.col("reruns"))
-    )
-    return (
-        product.join(policy, on="run_id")
-        .select("case_id", total=disagreement, pairs=1.0)
-        .drop_nulls()
-    )
-
-
-def _between_runs(product: pl.DataFrame) -> pl.DataFrame:
-    """Disagreement of first tries between runs of one system, worth one pair less than its runs."""
-    n, passes = pl.len().cast(pl.Float64), pl.col("first_passed").sum()
-    return (
-        product.group_by("case_id", "system")
-        .agg(total=2 * passes * (n - passes) / n, pairs=n - 1)
-        .filter(pl.col("pairs") > 0)
-        .select("case_id", "total", "pairs")
     )
 
 
