@@ -58,6 +58,7 @@ BENCHMARKS = {
         "What do whole sessions look like in a home?", True, ("--modes", "failure")
     ),
     "suites": Benchmark("What do a CI suite and its gate notice?", False, ("--quick",)),
+    "judges": Benchmark("Which judges are believed, rightly?", False, ("--quick",)),
     "redaction": Benchmark("How much personal data is taken out?"),
     "crash_safety": Benchmark("What is lost in a crash?", False, ("--most", "2")),
     "fuzz_readers": Benchmark(

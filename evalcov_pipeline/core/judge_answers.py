@@ -12,7 +12,7 @@ import polars as pl
 from evalcov_pipeline.core.annotation import Label, resolve
 from evalcov_pipeline.core.judge_bias import model_family
 
-Selection = Literal["random", "verdict_blind"]
+Selection = Literal["random", "by_verdict", "verdict_blind"]
 UNCATEGORISED = "uncategorised"
 _BEGINNING = datetime(1, 1, 1)
 
@@ -121,8 +121,9 @@ def judged_answers(
     Args:
         labels: one row per item and rater: item_id, rater, passed; may have category, at,
             first_at, inclusion_probability (chance that the item was drawn from the judged answers
-            of its category) and selection ('random': every answer of the category was as likely;
-            'verdict_blind': chosen without regard to any verdict).
+            of its category) and selection, which needs no probability: 'random' (every answer of
+            the category was as likely), 'by_verdict' (every answer with the same verdict was) or
+            'verdict_blind' (chosen without regard to any verdict).
         verdicts: item_id, judge_id, passed; may have judge_model, prompt_version, rubric_version,
             category, output, model (that answered), at.
         undeclared: how labels were drawn that have neither a probability nor a selection; None if

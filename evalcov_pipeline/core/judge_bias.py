@@ -15,9 +15,9 @@ LEAST_VERDICTS = 5
 """Passes, and fails, of the judge below which no slope is looked for."""
 _FARTHEST = 20.0
 _HEDGES = re.compile(
-    r"\b(?:i (?:think|believe|guess|suppose)|(?:it )?(?:seems|appears)|may(?:be)?|might|perhaps"
-    r"|possibly|probably|presumably|likely|not (?:entirely |quite |completely )?(?:sure|certain)"
-    r"|could be|as far as i know|in general|typically|usually)\b",
+    r"\b(?:i (?:think|believe|guess|suppose)|seems|appears|maybe|may (?:be|have|not|need|take|vary)"
+    r"|might|perhaps|possibly|probably|presumably|likely|could be|as far as i know"
+    r"|not (?:entirely |quite |completely )?(?:sure|certain))\b",
     re.IGNORECASE,
 )
 _FAMILY = re.compile(r"(?:.*[/.:](?=[a-z]))?([a-z]+)")

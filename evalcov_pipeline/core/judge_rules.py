@@ -125,6 +125,9 @@ def rule(figures: Figures, biases: Biases, n_double: int, rules: Rules = RULES) 
 
 
 def _lacking(figures: Figures, enough: Enough) -> Iterator[Change]:
+    if figures.n == 0:
+        yield Change("any", enough.labels, "nothing is labelled")
+        return
     if figures.n < enough.labels:
         why = f"{figures.n} of {enough.labels} labels"
         yield Change("any", enough.labels - figures.n, why)
@@ -167,8 +170,9 @@ def _short_of_gate(
         yield Change("second", rules.double - n_double, why)
     for name, slope in vars(biases).items():
         if slope.shown_beyond(rules.tolerated_bias):
-            factor = math.exp(slope.value)
-            why = f"{_BIAS[name]} multiplies the judge's odds of a pass by {factor:.1f}"
+            does = "multiplies" if slope.value > 0 else "divides"
+            factor = math.exp(abs(slope.value))
+            why = f"{_BIAS[name]} {does} the judge's odds of a pass by {factor:.1f}"
             yield Change("better_judge", None, why)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -9,10 +10,15 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from evalcov_pipeline.core.judge_answers import JudgedAnswers, JudgeVersion, judged_answers
+from evalcov_pipeline.core.judge_answers import (
+    JudgedAnswers,
+    JudgeVersion,
+    Selection,
+    judged_answers,
+)
 from evalcov_pipeline.core.judge_rules import Change
 from evalcov_pipeline.core.judges import Certificate
-from evalcov_pipeline.core.shares import FloatArray
+from evalcov_pipeline.core.shares import FloatArray, IntArray
 
 Ask = Literal["first", "second"]
 _LEAST_SHARE = 0.25
@@ -29,7 +35,8 @@ class TopUp:
         category: of the answer.
         ask: for a first label, or for a second person's.
         inclusion_probability: chance with which it was drawn from the unlabelled answers with the
-            same verdict: labels that carry it may be weighted; None for a second label.
+            same verdict; None for a second label.
+        selection: how it was drawn, for the label that comes of it; None for a second label.
         reason: in words.
     """
 
@@ -38,6 +45,7 @@ class TopUp:
     category: str
     ask: Ask
     inclusion_probability: float | None
+    selection: Selection | None
     reason: str
 
 
@@ -53,9 +61,9 @@ def top_up_plan(
     Certificates that labels can lift come in order of judged answers per label still wanted; each
     gets what it wants until the plan is full. Its first labels are split between the judge's passes
     and fails: where one class is short, by how likely such an answer is of that class, otherwise by
-    what makes the corrected rate surest (Neyman), at least a quarter on either side, since false
-    accepts hide among passes and false rejects among fails. Within a verdict they are drawn at
-    random, and the probability is kept.
+    how little the verdict tells (the standard deviation of people's); at least a quarter on either
+    side, since false accepts hide among passes and false rejects among fails. Within a verdict they
+    are drawn at random, and the probability is kept.
 
     Args:
         certificates: of these labels and verdicts.
@@ -103,38 +111,44 @@ def _picks(
         once = free.filter(pl.col("first").is_not_null() & pl.col("second").is_null())["item_id"]
         n = min(change.labels or 0, left if not firsts else left // 4, len(once))
         picks += [
-            TopUp(str(item), held.judge, held.category, "second", None, str(change))
+            TopUp(str(item), held.judge, held.category, "second", None, None, str(change))
             for item in rng.choice(once.to_numpy(), n, replace=False)
         ]
     if firsts:
         of_class = [change for change in firsts if change.wanted in ("passing", "failing")]
-        main = (of_class or firsts)[0]
-        n = min(left - len(picks), max(change.labels or 0 for change in firsts))
-        picks += _first_labels(main, held, free, n, rng)
+        least = max(change.labels or 0 for change in firsts)
+        picks += _first_labels((of_class or firsts)[0], held, free, least, left - len(picks), rng)
     return picks
 
 
 def _first_labels(
-    change: Change, held: JudgedAnswers, free: pl.DataFrame, n: int, rng: np.random.Generator
+    change: Change,
+    held: JudgedAnswers,
+    free: pl.DataFrame,
+    least: int,
+    left: int,
+    rng: np.random.Generator,
 ) -> list[TopUp]:
+    """At least `least` answers, more where only some turn out to be of the class that is short."""
     unlabelled = free.filter(pl.col("first").is_null())
     by_verdict = [unlabelled.filter(pl.col("judge") == bool(verdict)) for verdict in (0, 1)]
     available = np.array([len(part) for part in by_verdict])
     passing = _passing(held)
     if change.wanted == "any":
-        wish = available * np.sqrt(passing * (1 - passing))
+        wish = np.sqrt(passing * (1 - passing))
     else:
         wish = passing if change.wanted == "passing" else 1 - passing
+        least = max(least, math.ceil((change.labels or 0) / float(_shares(wish) @ wish)))
     picks = []
     for verdict, (part, drawn) in enumerate(
-        zip(by_verdict, _split(n, wish, available), strict=True)
+        zip(by_verdict, _split(min(left, least), _shares(wish), available), strict=True)
     ):
         said = "the judge passed it" if verdict else "the judge failed it"
         share = f"people pass {passing[verdict]:.0%} of such answers so far"
         picks += [
             TopUp(
                 str(item), held.judge, held.category, "first", float(drawn / len(part)),
-                f"{change}; {said}, {share}",
+                "by_verdict", f"{change}; {said}, {share}",
             )
             for item in rng.choice(part["item_id"].to_numpy(), drawn, replace=False)
         ]  # fmt: skip
@@ -153,8 +167,14 @@ def _passing(held: JudgedAnswers) -> FloatArray:
     ])  # fmt: skip
 
 
-def _split(n: int, wish: FloatArray, available: FloatArray) -> list[int]:
-    """Labels for the judge's fails and passes: by wish, a quarter at least, none beyond its own."""
-    share = np.clip(wish[0] / max(wish.sum(), 1e-12), _LEAST_SHARE, 1 - _LEAST_SHARE)
-    fails = int(np.clip(round(n * share), n - min(n, available[1]), min(n, available[0])))
-    return [fails, int(min(n - fails, available[1]))]
+def _shares(wish: FloatArray) -> FloatArray:
+    """(2,) shares of the labels for the judge's fails and passes, a quarter at least each."""
+    fails = np.clip(wish[0] / wish.sum(), _LEAST_SHARE, 1 - _LEAST_SHARE)
+    return np.array([fails, 1 - fails])
+
+
+def _split(n: int, shares: FloatArray, available: IntArray) -> list[int]:
+    """Labels for the judge's fails and passes; what one lacks the other gives."""
+    n = min(n, int(available.sum()))
+    fails = int(np.clip(round(n * shares[0]), n - available[1], available[0]))
+    return [fails, n - fails]

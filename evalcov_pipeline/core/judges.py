@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -51,6 +51,18 @@ class Certificate:
     human_agreement: Estimate
     human_kappa: Estimate
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out, in words."""
+        notes = []
+        if self.n_disputed:
+            notes.append(f"raters disagree about {self.n_disputed} answers, nobody adjudicated")
+        if self.n_unjudged:
+            notes.append(f"{self.n_unjudged} labelled items have no verdict of this judge")
+        if unused := self.n_labelled - self.figures.n:
+            notes.append(f"{unused} labels are not used: how they were drawn is not known")
+        return tuple(notes)
+
     def row(self) -> dict[str, object]:
         """The certificate as one flat row."""
         f = self.figures
@@ -74,6 +86,7 @@ class Certificate:
             "verdict": self.ruling.verdict,
             "reason": self.ruling.reason,
             "what_would_change_it": "; ".join(map(str, self.ruling.changes)) or None,
+            "notes": "; ".join(self.notes) or None,
             "basis": f.basis,
             "n_judged": f.n_judged,
             "n_labelled": self.n_labelled,
@@ -185,14 +198,17 @@ _STRICT = ["REFUSED", "INSUFFICIENT", "TREND_ONLY", "GATE"]
 def _certificate(held: JudgedAnswers, rng: np.random.Generator, rules: Rules) -> Certificate:
     labelled = held.labelled
     people, judge = (labelled[name].to_numpy().astype(bool) for name in ("people", "judge"))
-    figures = measure(sample_of(held), rng, rules.enough)
+    figures = measure(_sample(held), rng, rules.enough)
     slopes = biases(people, judge, labelled["output"].to_list(), labelled["same_family"].to_list())
     double = held.answers.drop_nulls(["first", "second"])
+    ruling = rule(figures, slopes, len(double), rules)
+    if ruling.verdict == "REFUSED":
+        figures = replace(figures, corrected=UNKNOWN, corrected_reason="the judge is refused")
     first, second = (double[name].to_numpy().astype(bool) for name in ("first", "second"))
     return Certificate(
         judge=held.judge,
         category=held.category,
-        ruling=rule(figures, slopes, len(double), rules),
+        ruling=ruling,
         figures=figures,
         biases=slopes,
         n_labelled=len(labelled),
@@ -208,18 +224,25 @@ def _certificate(held: JudgedAnswers, rng: np.random.Generator, rules: Rules) ->
     )
 
 
-def sample_of(held: JudgedAnswers) -> Sample:
-    """Labels of one category for `measure`; those drawn at random have a probability by it."""
+def _sample(held: JudgedAnswers) -> Sample:
+    """Labels of one category for `measure`.
+
+    Answers with the same verdict that were drawn at random, in however many rounds, are one simple
+    random sample of such answers: their probability is the share of them that was drawn.
+    """
     labelled = held.labelled
-    at_random = (labelled["selection"] == "random").fill_null(False).to_numpy()
+    people, judge = (labelled[name].to_numpy().astype(bool) for name in ("people", "judge"))
+    selection = labelled["selection"].to_numpy()
     probabilities = labelled["inclusion_probability"].to_numpy().astype(float)
-    unsaid = at_random & ~np.isfinite(probabilities)
-    probabilities[unsaid] = unsaid.sum() / len(held.answers)
     passed = int(held.answers["judge"].sum())
+    judged = (len(held.answers) - passed, passed)
+    for verdict in (False, True):
+        alike = np.isin(selection, ["random", "by_verdict"]) & (judge == verdict)
+        probabilities[alike] = alike.sum() / max(1, judged[verdict])
     return Sample(
-        people=labelled["people"].to_numpy().astype(bool),
-        judge=labelled["judge"].to_numpy().astype(bool),
+        people=people,
+        judge=judge,
         probabilities=probabilities,
-        blind=at_random | (labelled["selection"] == "verdict_blind").fill_null(False).to_numpy(),
-        judged=(len(held.answers) - passed, passed),
+        blind=np.isin(selection, ["random", "verdict_blind"]),
+        judged=judged,
     )
