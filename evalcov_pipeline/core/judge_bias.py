@@ -14,6 +14,7 @@ from evalcov_pipeline.core.shares import Z95, FloatArray
 LEAST_VERDICTS = 5
 """Passes, and fails, of the judge below which no slope is looked for."""
 _FARTHEST = 20.0
+_RIDGE = 1e-9
 _HEDGES = re.compile(
     r"\b(?:i (?:think|believe|guess|suppose)|seems|appears|maybe|may (?:be|have|not|need|take|vary)"
     r"|might|perhaps|possibly|probably|presumably|likely|could be|as far as i know"
@@ -141,7 +142,7 @@ def firth_slopes(factors: FloatArray, outcome: BoolArray) -> list[Slope]:
     model = _Firth(np.column_stack([np.ones(len(factors)), standardised]), outcome.astype(float))
     if np.linalg.matrix_rank(model.x) < model.x.shape[1]:
         return [Slope(None, None, None, "the factors always go together")] * factors.shape[1]
-    best = model.fit()
+    best = model.fit(np.zeros(model.x.shape[1]))
     return [model.slope(best, j, scale[j - 1]) for j in range(1, model.x.shape[1])]
 
 
@@ -160,27 +161,24 @@ class _Firth:
     def information(self, b: FloatArray) -> FloatArray:
         p = _chance(self.x @ b)
         information: FloatArray = (self.x * (p * (1 - p))[:, None]).T @ self.x
-        return information
+        return information + _RIDGE * np.eye(len(b))
 
-    def fit(self, fixed: int | None = None, at: float = 0.0) -> FloatArray:
-        """(k,) maximum by Newton's method, coefficient `fixed` held `at` a value."""
-        free = np.array([j for j in range(self.x.shape[1]) if j != fixed])
-        b = np.zeros(self.x.shape[1])
-        if fixed is not None:
-            b[fixed] = at
-        now = self.likelihood(b)
+    def fit(self, start: FloatArray, fixed: int | None = None) -> FloatArray:
+        """(k,) maximum by Newton's method; coefficient `fixed` stays where it starts."""
+        free = np.array([j for j in range(len(start)) if j != fixed])
+        b, now = start, self.likelihood(start)
         for _ in range(60):
             p = _chance(self.x @ b)
             information = self.information(b)
-            leverage = p * (1 - p) * np.sum(self.x @ np.linalg.pinv(information) * self.x, axis=1)
+            leverage = p * (1 - p) * np.sum(self.x @ np.linalg.inv(information) * self.x, axis=1)
             score = self.x.T @ (self.y - p + leverage * (0.5 - p))
             step = np.zeros_like(b)
-            step[free] = np.linalg.lstsq(information[np.ix_(free, free)], score[free])[0]
+            step[free] = np.linalg.solve(information[np.ix_(free, free)], score[free])
             step /= max(1.0, np.abs(step).max() / 3)
             while (then := self.likelihood(b + step)) < now and np.abs(step).max() > 1e-8:
                 step /= 2
             b, gained, now = b + step, then - now, then
-            if abs(gained) < 1e-9:
+            if abs(gained) < 1e-7:
                 break
         return b
 
@@ -191,10 +189,12 @@ class _Firth:
         top = self.likelihood(best)
 
         def short_of_end(value: float) -> float:
-            return self.likelihood(self.fit(j, value)) - top + Z95**2 / 2
+            start = best.copy()
+            start[j] = value
+            return self.likelihood(self.fit(start, j)) - top + Z95**2 / 2
 
         ends = []
-        width = float(np.sqrt(np.linalg.pinv(self.information(best))[j, j]))
+        width = float(np.sqrt(np.linalg.inv(self.information(best))[j, j]))
         for direction in (-1, 1):
             far = best[j] + direction * Z95 * width
             while short_of_end(far) > 0:

@@ -22,7 +22,7 @@ Basis = Literal["probability", "verdict_blind", "as_labelled"]
 Metric = Callable[[FloatArray], FloatArray]
 DRAWS = 2000
 _JEFFREYS = 0.5
-_ENDS = (0.025, 0.975)
+_TAIL = 0.025
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,8 @@ class Table:
         value = float(metric(self.shares))
         if not np.isfinite(value):
             return UNKNOWN
-        drawn = metric(self.draws)
-        low, high = np.quantile(drawn[np.isfinite(drawn)], _ENDS)
-        return Estimate(value, min(float(low), value), max(float(high), value))
+        low, high = _ends(metric(self.draws))
+        return Estimate(value, min(low, value), max(high, value))
 
 
 def from_probability_sample(
@@ -148,8 +147,7 @@ def people_alone(
     """Pass rate from the labels without the judge's help; arguments as above."""
     weights = 1 / probabilities
     rate, n = float(weights @ people / weights.sum()), kish(weights)
-    low, high = np.quantile(_rate_draws(rate * n, n, rng), _ENDS)
-    return Estimate(rate, float(low), float(high))
+    return Estimate(rate, *_ends(_rate_draws(rate * n, n, rng)))
 
 
 def pass_rate(shares: FloatArray) -> FloatArray:
@@ -186,6 +184,13 @@ def tpr(shares: FloatArray) -> FloatArray:
 def tnr(shares: FloatArray) -> FloatArray:
     """Share that the judge fails of what people fail; NaN where they fail nothing."""
     return _ratio(shares[..., 0, 0], shares[..., 0, :].sum(axis=-1))
+
+
+def _ends(draws: FloatArray) -> tuple[float, float]:
+    """What 2.5 % of the draws lie below, and above; draws without a value are left out."""
+    ordered = np.sort(draws[np.isfinite(draws)])
+    cut = int(_TAIL * len(ordered))
+    return float(ordered[cut]), float(ordered[-1 - cut])
 
 
 def _rate_draws(passed: float, n: float, rng: np.random.Generator) -> FloatArray:
