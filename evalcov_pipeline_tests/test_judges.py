@@ -390,6 +390,16 @@ def test_a_plan_asks_second_raters_where_only_they_are_missing() -> None:
     assert len(plan) == 10
 
 
+def test_a_plan_draws_at_random_where_only_that_is_missing() -> None:
+    people, judge = planted(900, 0.4, 0.99, 0.98)
+    labels, verdicts = label_rows(people[:400], ("ada", "bo")), verdict_rows(judge)
+    certificates = calibrate(labels, verdicts, rng())
+    assert [change.wanted for change in certificates[0].ruling.changes] == ["drawn"]
+    plan = top_up_plan(certificates, labels, verdicts, rng())
+    assert len(plan) == 20
+    assert {pick.selection for pick in plan} == {"by_verdict"}
+
+
 def test_no_labels_are_asked_for_where_the_judge_must_change() -> None:
     people, judge = planted(600, 0.4, 0.5, 0.5)
     assert plan_for(people, judge, 300) == []

@@ -113,6 +113,7 @@ def rule(figures: Figures, biases: Biases, n_double: int, rules: Rules = RULES) 
         said = f"kappa is {_shown(kappa)}, its lower end below {rules.refuse_below}"
         more = _surer(figures, "kappa", kappa, rules.refuse_below, "any", figures.n)
         if high >= rules.gate_kappa:
+            more = more if more.labels else Change("any", figures.n, said)
             return Ruling("INSUFFICIENT", f"{said}, its upper end that of a good judge", (more,))
         return Ruling("REFUSED", said, (more,))
     if _useless(figures):

@@ -70,7 +70,8 @@ def from_probability_sample(
     The judge's share comes from all its verdicts, people's rate within each verdict from the
     labels weighted by 1 / probability: theta = sum_f q_f P(people pass | f). For a binary verdict
     this post-stratified mean is weighted PPI++ at its variance-minimising lambda = P(pass | judge
-    passes) - P(pass | judge fails), and it stays unbiased when labels were drawn by verdict.
+    passes) - P(pass | judge fails), and it stays unbiased when labels were drawn by verdict. A
+    verdict without labels counts as half passing, as unsure as that is.
     Source: Angelopoulos, Duchi, Zrnic (2023), PPI++; Särndal, Swensson and Wretman (1992), 7.6.
 
     Args:

@@ -134,11 +134,11 @@ def _first_labels(
     by_verdict = [unlabelled.filter(pl.col("judge") == bool(verdict)) for verdict in (0, 1)]
     available = np.array([len(part) for part in by_verdict])
     passing = _passing(held)
-    if change.wanted == "any":
-        wish = np.sqrt(passing * (1 - passing))
-    else:
+    if change.wanted in ("passing", "failing"):
         wish = passing if change.wanted == "passing" else 1 - passing
         least = max(least, math.ceil((change.labels or 0) / float(_shares(wish) @ wish)))
+    else:
+        wish = np.sqrt(passing * (1 - passing))
     picks = []
     for verdict, (part, drawn) in enumerate(
         zip(by_verdict, _split(min(left, least), _shares(wish), available), strict=True)

@@ -161,8 +161,8 @@ def admissible(
 
     REFUSED enters nothing, and only GATE a gate. A certificate lapses when judge, model, prompt or
     rubric change; until the new version has its own, it may enter no gate, and no score either if
-    the newest certificate was REFUSED. Where the version in use says less than the certificates,
-    the strictest of those that fit holds.
+    an earlier one is REFUSED. Where the version in use says less than the certificates, the
+    strictest of those that fit holds.
 
     Args:
         certificates: those in force, in any order; of several for one version the last counts.
@@ -184,9 +184,8 @@ def _admission(judge: JudgeVersion, certificates: Sequence[Certificate]) -> Admi
         verdict = strictest.ruling.verdict
         reason = f"{verdict}: {strictest.ruling.reason}"
         return Admission(verdict != "REFUSED", verdict == "GATE", reason)
-    lapsed = [one for one in certificates if one.judge.judge_id == judge.judge_id]
-    refused = any(one.ruling.verdict == "REFUSED" for one in lapsed)
-    if lapsed:
+    if lapsed := [one for one in certificates if one.judge.judge_id == judge.judge_id]:
+        refused = any(one.ruling.verdict == "REFUSED" for one in lapsed)
         names = "; ".join(str(one.judge) for one in lapsed)
         return Admission(not refused, False, f"lapsed: certified was {names}, this is {judge}")
     return Admission(True, False, f"{judge} was never held against labels of people")
