@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 from datetime import datetime, timedelta
 from math import log
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -17,6 +19,7 @@ from evalcov_pipeline.core.judge_figures import Sample, measure
 from evalcov_pipeline.core.judge_top_up import TopUp, top_up_plan
 from evalcov_pipeline.core.judges import Certificate, admissible, calibrate
 
+SAMPLE = Path(__file__).parents[1] / "data" / "sample"
 NOON = datetime(2026, 11, 2, 12)
 V1, V2 = JudgeVersion("judge", prompt="v1"), JudgeVersion("judge", prompt="v2")
 
@@ -403,3 +406,18 @@ def test_a_plan_draws_at_random_where_only_that_is_missing() -> None:
 def test_no_labels_are_asked_for_where_the_judge_must_change() -> None:
     people, judge = planted(600, 0.4, 0.5, 0.5)
     assert plan_for(people, judge, 300) == []
+
+
+def test_the_judge_of_the_sample_is_refused_where_it_misreads_the_rubric() -> None:
+    labels, verdicts = (
+        pl.read_ndjson(gzip.decompress((SAMPLE / name).read_bytes())).with_columns(
+            pl.col("at").str.to_datetime("%Y-%m-%dT%H:%M:%SZ")
+        )
+        for name in ("annotations.jsonl.gz", "verdicts.jsonl.gz")
+    )
+    found = {one.category: one for one in calibrate(labels, verdicts, rng())}
+    assert found["returns"].ruling.verdict == "REFUSED"
+    assert found["orders"].ruling.verdict == "TREND_ONLY"
+    assert found["orders"].biases.verbosity.shown_beyond(log(1.25))
+    assert found["delivery"].ruling.verdict == "INSUFFICIENT"
+    assert found["delivery"].figures.agreement.value is not None
