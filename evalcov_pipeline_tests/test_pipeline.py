@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
-import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -309,7 +309,7 @@ def test_a_weekly_run_without_new_texts_loads_no_model_and_is_quick(tmp_path: Pa
     import_rows(settings, "traces", turns(weeks=1), "traffic")
     import_rows(settings, "evals", cases(20), "suite")
     run_weeks(settings, "weekly_coverage")
-    began = time.monotonic()
+    began = _processor_time_of_children()
     ended = subprocess.run(
         [sys.executable, "-c", RUN_AND_TELL],
         env={**os.environ, "EVALCOV_HOME": str(settings.home)},
@@ -318,4 +318,10 @@ def test_a_weekly_run_without_new_texts_loads_no_model_and_is_quick(tmp_path: Pa
         check=True,
     )
     assert ended.stdout.splitlines()[-1] == "0 []"
-    assert time.monotonic() - began < 15
+    assert _processor_time_of_children() - began < 15
+
+
+def _processor_time_of_children() -> float:
+    """Seconds that ended children were computing; how busy the machine is does not matter."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
