@@ -1,6 +1,6 @@
 """The coverage score of each week, per cluster and per text."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 
 import dagster as dg
@@ -11,10 +11,11 @@ from evalcov_pipeline.defs.resources import WarehouseResource
 from evalcov_pipeline.defs.specs import checked, row_count, table_spec
 from evalcov_pipeline.reports.plots import cluster_bars, markdown_image
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.coverage import WeekReport, week_report, write_week
+from evalcov_pipeline.storage.coverage import ScoredWeek, WeekReport, week_report, write_week
 from evalcov_pipeline.storage.embedding import vector_cache
 
-_TOLERANCE = 1e-9
+TOLERANCE = 1e-9
+"""Rounding that contributions may be off by, in bits."""
 TABLES = ("coverage_scores", "cluster_coverage", "text_coverage", "eval_coverage")
 _TREND = (
     "jsd_adjusted", "jsd", "jsd_ci_low", "jsd_ci_high", "p_value", "null_p95", "covered_share",
@@ -106,18 +107,23 @@ def _table(clusters: pl.DataFrame) -> str:
 
 
 def _is_sound(report: WeekReport) -> bool:
-    return report.contributions_off_by < _TOLERANCE and report.n_unassigned == 0
+    return report.contributions_off_by < TOLERANCE and report.n_unassigned == 0
+
+
+def contributions_check(asset: str, reports: Sequence[ScoredWeek]) -> dg.AssetCheckResult:
+    """Whether the clusters' contributions add up to the divergence of every headline score."""
+    off = max((report.contributions_off_by for report in reports), default=0.0)
+    return dg.AssetCheckResult(
+        check_name="contributions_sum_to_jsd",
+        asset_key=asset,
+        passed=off < TOLERANCE,
+        metadata={"largest_difference": off},
+    )
 
 
 def _checks(reports: list[WeekReport]) -> Iterator[dg.AssetCheckResult]:
-    off = max((report.contributions_off_by for report in reports), default=0.0)
+    yield contributions_check("coverage_scores", reports)
     unassigned = sum(report.n_unassigned for report in reports)
-    yield dg.AssetCheckResult(
-        check_name="contributions_sum_to_jsd",
-        asset_key="coverage_scores",
-        passed=off < _TOLERANCE,
-        metadata={"largest_difference": off},
-    )
     yield dg.AssetCheckResult(
         check_name="every_text_has_a_cluster",
         asset_key="coverage_scores",

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 import polars as pl
 
+from evalcov_pipeline.defs.coverage import TOLERANCE, contributions_check
 from evalcov_pipeline.defs.partitions import WEEKLY, as_of, now, weeks
 from evalcov_pipeline.defs.resources import WarehouseResource
 from evalcov_pipeline.defs.specs import checked, row_count, table_spec
@@ -25,7 +26,6 @@ from evalcov_pipeline.storage.warehouse import size
 
 SESSION_TAXONOMY_OP = "session_taxonomy"
 _TAXONOMY_TABLES = ("session_taxonomies", "session_clusters", "session_taxonomy_lineage")
-_TOLERANCE = 1e-9
 _TREND = (
     "jsd_adjusted", "jsd", "jsd_ci_low", "jsd_ci_high", "p_value", "null_p95", "covered_share",
     "unmeasured_share", "novel_share", "eval_score", "reweighted_score", "n_eval", "n_multi_turn",
@@ -178,7 +178,7 @@ def session_coverage(
         with warehouse.reader() as con:
             report = session_report(con, settings, as_of(week))
         reports.append(report)
-        if report and report.contributions_off_by >= _TOLERANCE:
+        if report and report.contributions_off_by >= TOLERANCE:
             break
         write_session_report(warehouse.warehouse, as_of(week), report)
         for table in TABLES:
@@ -237,13 +237,7 @@ def _facts(table: str, report: SessionReport | None, as_of_: str) -> dict[str, o
 
 
 def _checks(reports: list[SessionReport]) -> Iterator[dg.AssetCheckResult]:
-    off = max((report.contributions_off_by for report in reports), default=0.0)
-    yield dg.AssetCheckResult(
-        check_name="contributions_sum_to_jsd",
-        asset_key="session_scores",
-        passed=off < _TOLERANCE,
-        metadata={"largest_difference": off},
-    )
+    yield contributions_check("session_scores", reports)
     degraded = [report.headline["verdict"] for report in reports if report.headline["degraded"]]
     yield dg.AssetCheckResult(
         check_name="suite_covers_sessions",

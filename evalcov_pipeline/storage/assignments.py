@@ -62,3 +62,14 @@ def assign_week(
         ),
         new_only=True,
     )
+
+
+def keys_of_texts(con: duckdb.DuckDBPyConnection, taxonomy_id: str) -> pl.DataFrame:
+    """text_hash, cluster_key and label of all texts; 'novel' and None outside every cluster."""
+    return frame(
+        con,
+        "SELECT text_hash, coalesce(cluster_key, 'novel') AS cluster_key, label"
+        " FROM cluster_assignments LEFT JOIN clusters USING (taxonomy_id, cluster_id)"
+        " WHERE taxonomy_id = ?",
+        [taxonomy_id],
+    )

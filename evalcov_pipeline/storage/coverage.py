@@ -30,13 +30,11 @@ _SCORE_TYPES = {"liabilities": pl.List(pl.String)}
 
 
 @dataclass(frozen=True)
-class WeekReport:
-    """Rows that a week has in the coverage tables, the headline score first."""
+class ScoredWeek:
+    """A week's scores under every taxonomy that applies, the headline first, and their clusters."""
 
     scores: list[dict[str, Any]]
     clusters: pl.DataFrame
-    texts: pl.DataFrame
-    cases: pl.DataFrame
 
     @property
     def headline(self) -> dict[str, Any]:
@@ -50,6 +48,14 @@ class WeekReport:
             return 0.0
         own = self.clusters.filter(pl.col("taxonomy_id") == self.headline["taxonomy_id"])
         return abs(float(own["jsd_contribution"].sum()) - self.headline["jsd"])
+
+
+@dataclass(frozen=True)
+class WeekReport(ScoredWeek):
+    """Rows that a week has in the coverage tables."""
+
+    texts: pl.DataFrame
+    cases: pl.DataFrame
 
     @property
     def n_unassigned(self) -> int:

@@ -31,6 +31,7 @@ from evalcov_pipeline.core.session_space import session_vectors
 from evalcov_pipeline.core.shares import production_shares
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage import taxonomies
+from evalcov_pipeline.storage.assignments import keys_of_texts
 from evalcov_pipeline.storage.candidates import last_turns
 from evalcov_pipeline.storage.session_taxonomies import clusters_of
 from evalcov_pipeline.storage.sessions import (
@@ -271,13 +272,8 @@ def _walks(
 
     A long session is cut, and what tools it called in its last turns is not known here.
     """
-    clusters = frame(
-        con,
-        "SELECT text_hash, coalesce(cluster_key, 'novel') AS cluster_key FROM cluster_assignments"
-        " LEFT JOIN clusters USING (taxonomy_id, cluster_id) WHERE taxonomy_id = ?",
-        [query_taxonomy],
-    )
-    keys = dict(clusters.iter_rows())
+    clusters = keys_of_texts(con, query_taxonomy)
+    keys = dict(clusters.select("text_hash", "cluster_key").iter_rows())
     shown = MOST_TURNS_BEFORE + 1
     asked = [[keys[t] for t in said[-shown:] if t in keys] for said in sessions["text_hashes"]]
     found = np.zeros((len(sessions), len(paths)), bool)

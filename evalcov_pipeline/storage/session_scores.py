@@ -18,7 +18,8 @@ from evalcov_pipeline.core.sequences import sequence_score
 from evalcov_pipeline.core.session_traits import trait_coverage
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage import taxonomies
-from evalcov_pipeline.storage.coverage import week_inputs, week_rules
+from evalcov_pipeline.storage.assignments import keys_of_texts
+from evalcov_pipeline.storage.coverage import ScoredWeek, week_inputs, week_rules
 from evalcov_pipeline.storage.merging import record_after
 from evalcov_pipeline.storage.taxonomies import SESSIONS
 from evalcov_pipeline.storage.warehouse import Warehouse, frame, one_row, replace_slice
@@ -35,28 +36,13 @@ _TYPES = {"liabilities": pl.List(pl.String), "notes": pl.List(pl.String)}
 
 
 @dataclass(frozen=True)
-class SessionReport:
-    """Rows that a week has in `TABLES`, the headline score first."""
+class SessionReport(ScoredWeek):
+    """Rows that a week has in `TABLES`."""
 
-    scores: list[dict[str, Any]]
-    clusters: pl.DataFrame
     traits: pl.DataFrame
     sequences: list[dict[str, Any]]
     paths: pl.DataFrame
     compounding: pl.DataFrame
-
-    @property
-    def headline(self) -> dict[str, Any]:
-        """The headline score."""
-        return self.scores[0]
-
-    @property
-    def contributions_off_by(self) -> float:
-        """How far the clusters' contributions are from the headline divergence, in bits."""
-        if self.headline["jsd"] is None:
-            return 0.0
-        own = self.clusters.filter(pl.col("taxonomy_id") == self.headline["taxonomy_id"])
-        return abs(float(own["jsd_contribution"].sum()) - self.headline["jsd"])
 
 
 def session_report(
@@ -255,13 +241,7 @@ def _sequences(
     """Rows of `sequence_scores` and `sequence_coverage`."""
     queries = taxonomies.applicable(con, as_of)
     assert queries is not None  # sessions are compared under clusters of queries
-    clusters = frame(
-        con,
-        "SELECT text_hash, coalesce(cluster_key, 'novel') AS cluster_key, label"
-        " FROM cluster_assignments LEFT JOIN clusters USING (taxonomy_id, cluster_id)"
-        " WHERE taxonomy_id = ?",
-        [queries.headline],
-    )
+    clusters = keys_of_texts(con, queries.headline)
     keys = dict(clusters.select("text_hash", "cluster_key").iter_rows())
     labels = dict(clusters.drop_nulls("label").select("cluster_key", "label").iter_rows())
 
