@@ -156,13 +156,18 @@ def decided_by_people(con: duckdb.DuckDBPyConnection) -> dict[str, Decided]:
 
 
 def waiting_tasks(con: duckdb.DuckDBPyConnection) -> list[Row]:
-    """New-case tasks that nobody has labelled, the most urgent first."""
+    """New-case tasks of single queries that nobody has labelled, the most urgent first.
+
+    A whole session is more than the query that it ends with: neighbours of that say nothing of it.
+    """
     return frame(
         con,
         """
         SELECT * FROM annotation_queue q
         WHERE purpose = 'new_case' AND status = 'open' AND cluster_key IS NOT NULL
           AND NOT EXISTS (SELECT 1 FROM annotations a WHERE a.task_id = q.task_id)
+          AND NOT EXISTS (
+            SELECT 1 FROM refresh_candidates c WHERE c.task_id = q.task_id AND c.unit = 'session')
         ORDER BY priority DESC, created_at, task_id
         """,
     ).to_dicts()
