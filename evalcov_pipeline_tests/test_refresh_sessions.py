@@ -17,6 +17,7 @@ from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.core.session_selection import MOST_TURNS_BEFORE
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.annotation import record_labels
+from evalcov_pipeline.storage.proposals import waiting_tasks
 from evalcov_pipeline.storage.warehouse import Warehouse, frame
 from evalcov_pipeline_tests.conftest import (
     FIRST_DAY,
@@ -110,6 +111,13 @@ def label(settings: Settings) -> None:
     ]
     with Warehouse(settings.warehouse).writer() as con:
         record_labels(con, labels, via="jsonl", recorded_at=NOW, redact_all=list)
+
+
+def test_nothing_is_suggested_for_a_whole_session_by_its_last_query(home: Settings) -> None:
+    plan(home)
+    with Warehouse(home.warehouse).reader() as con:
+        waiting = {task["task_id"] for task in waiting_tasks(con)}
+    assert waiting == set(asked(home).filter(unit="query")["task_id"]) != set()
 
 
 def test_a_quarter_of_the_plan_is_whole_sessions_while_a_suite_of_single_turns_misses_them(
