@@ -261,6 +261,81 @@ class SuggestionSettings(Section):
         return self
 
 
+class FailureSettings(Section):
+    """Signs of failure in production, and the weekly batch of turns that people look at."""
+
+    off: tuple[str, ...] = ()
+    """Signals that are not looked for."""
+    own: dict[str, str] = {}
+    """Own signals: {name = "package.module:function"}, see docs/failures.md."""
+    max_new_texts: int = Field(20_000, ge=0)
+    """Most texts of a week that are embedded for signals alone."""
+    batch_size: int = Field(15, ge=5, le=50)
+    """Turns of a weekly batch."""
+    exploration_share: Share = Field(0.2, ge=0, le=1)
+    """Share of a batch for signals that few labels are known of."""
+    random_share: Share = Field(0.2, ge=0, le=1)
+    """Share of a batch drawn evenly from all turns; without it nothing unbiased is known."""
+    near: Share = Field(0.95, gt=0, le=1)
+    """Cosine from which a turn asks nearly the same as a case or a task."""
+    raters: int = Field(1, ge=1, le=2)
+    """Independent labels that decide."""
+    route: str = Field("failures", min_length=1)
+    """Queue that batches and incidents go to."""
+    incident_cases: int = Field(2, ge=1, le=5)
+    """Cases that guard an incident well."""
+    seed: int = 7
+
+    @model_validator(mode="after")
+    def _leaves_room(self) -> Self:
+        if self.exploration_share + self.random_share > 1:
+            raise ValueError("failures.exploration_share and failures.random_share exceed 1")
+        return self
+
+    @field_validator("own")
+    @classmethod
+    def _named_functions(cls, own: dict[str, str]) -> dict[str, str]:
+        for name, function in own.items():
+            module, colon, attribute = function.partition(":")
+            if not (name.isidentifier() and module and colon and attribute.isidentifier()):
+                raise ValueError(
+                    f'failures.own: {name} = {function!r} is not name = "package.module:function"'
+                )
+        return own
+
+
+class JudgeSettings(Section):
+    """How judges are held against people."""
+
+    undeclared_labels: Literal["random", "by_verdict", "verdict_blind"] | None = None
+    """How labels were drawn that do not say so; unset where nobody knows."""
+    top_up: int = Field(20, ge=0, le=200)
+    """Answers a week that people are asked to label for the certificates; 0 asks for none."""
+    raters: int = Field(1, ge=1, le=2)
+    """Independent labels that settle an answer."""
+    route: str = Field("judges", min_length=1)
+    """Queue that these answers go to."""
+    seed: int = 7
+
+
+class SuiteSettings(Section):
+    """The CI suite: what it may cost, and what it must hold."""
+
+    budget_s: float = Field(300.0, gt=0)
+    """Seconds that a run may take."""
+    workers: int = Field(4, ge=1)
+    """Cases that run at the same time."""
+    max_cases: int | None = Field(None, ge=1)
+    per_failure_mode: int = Field(1, ge=0)
+    """Least cases of each failure mode."""
+    adversarial_tag: str = Field("adversarial", min_length=1)
+    """Tag of cases with adversarial phrasings."""
+    adversarial: int = Field(2, ge=0)
+    """Least cases with that tag."""
+    default_latency_s: float = Field(5.0, gt=0)
+    """Latency of a case that no result tells the latency of."""
+
+
 class RedactionSettings(Section):
     """What is taken out of a text before it leaves the lake."""
 
@@ -330,6 +405,9 @@ class Settings(BaseSettings):
     evals: EvalSettings = EvalSettings()
     refresh: RefreshSettings = RefreshSettings()
     suggestions: SuggestionSettings = SuggestionSettings()
+    failures: FailureSettings = FailureSettings()
+    judges: JudgeSettings = JudgeSettings()
+    suites: SuiteSettings = SuiteSettings()
     redaction: RedactionSettings = RedactionSettings()
     freshness: FreshnessSettings = FreshnessSettings()
     alerts: AlertSettings = AlertSettings()

@@ -24,7 +24,7 @@ from evalcov_pipeline.storage.warehouse import Warehouse, frame
 
 _CASE = (
     "case_id", "input", "expected", "expected_tools", "outcome", "category", "tags", "origin",
-    "source_ref", "created_at", "regression", "supersedes",
+    "source_ref", "created_at", "regression", "supersedes", "incident_id",
 )  # fmt: skip
 _STATUSES = (*WAITING, "kept", "rejected", "superseded")
 _FORMULAS = (

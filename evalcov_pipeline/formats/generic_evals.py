@@ -122,6 +122,7 @@ _CASE: dict[str, fields.Parser] = {
     "created_at": fields.instant,
     "regression": fields.flag,
     "supersedes": fields.name,
+    "incident_id": fields.name,
     "designed": fields.flag,
     "status": fields.one_of("active", "retired"),
 }

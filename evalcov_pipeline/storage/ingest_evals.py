@@ -43,6 +43,7 @@ _RESULTS: Columns = {
     "system_version": pl.String,
     "model": pl.String,
     "category": pl.String,
+    "output": pl.String,
     "variant": pl.String,
 }
 
@@ -116,7 +117,8 @@ def ingest_evals(
                     raw = orjson.dumps(rows[last[case_id]]).decode()
                     rejects.add(Reject(str(path), line, f"{case_id} {reason}", raw))
             else:
-                added, replaced = add_results(con, pl.DataFrame(rows, schema=_RESULTS), at)
+                results = _without_personal_data(pl.DataFrame(rows, schema=_RESULTS), settings)
+                added, replaced = add_results(con, results, at)
                 accepted = added + replaced
             derive_evals(con, settings, span[0] if span else None)
         rejected = sum(rejects.count for rejects in opened)
@@ -159,6 +161,12 @@ def derive_evals(
         with_previous_turn=settings.embedding.text == "query_with_previous_turn",
     )
     return cases, summarise_runs(con, settings.evals.complete_share)
+
+
+def _without_personal_data(results: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+    said = results["output"].drop_nulls().unique().sort()
+    clean = dict(zip(said, redactor(settings.redaction)(said.to_list()), strict=True))
+    return results.with_columns(pl.col("output").replace(clean))
 
 
 def _redacted(

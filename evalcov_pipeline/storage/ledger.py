@@ -30,7 +30,7 @@ GENESIS = "0" * 64
 
 _PROVENANCE = (
     "origin", "source_ref", "created_at", "effective_at", "regression", "designed", "plan_id",
-    "task_id", "raters", "note", "production_passed", "supersedes",
+    "batch_id", "incident_id", "task_id", "raters", "note", "production_passed", "supersedes",
 )  # fmt: skip
 """What a later version of a case takes over where it does not say otherwise."""
 

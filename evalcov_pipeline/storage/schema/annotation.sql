@@ -3,7 +3,11 @@ CREATE TABLE IF NOT EXISTS annotation_queue (
   task_id VARCHAR NOT NULL PRIMARY KEY, -- the same query of the same plan or batch has the same id
   plan_id VARCHAR, -- refresh plan that asks
   batch_id VARCHAR, -- batch that asks, where it is no plan
-  purpose VARCHAR NOT NULL, -- new_case, or calibration: labels that a judge is held against, never pre-filled
+  purpose VARCHAR NOT NULL, -- new_case; failure or incident: a regression case, with people's own expected answer; or calibration: labels that a judge is held against. Only a new case gets suggestions
+  item_id VARCHAR, -- judged answer that it is about, see judge_verdicts; NULL where it is a trace or nobody judged it
+  incident_id VARCHAR, -- incident that it is to guard
+  selection VARCHAR, -- how it was drawn from the answers that judges judge: random, by_verdict or verdict_blind; NULL where nobody knows
+  inclusion_probability DOUBLE, -- chance of that draw; NULL where there is none, or nobody knows
   text VARCHAR NOT NULL, -- the query
   text_hash VARCHAR NOT NULL, -- see texts
   context VARCHAR, -- what was said before it in its session: JSON list of messages as in eval_cases.input; NULL for a first turn

@@ -36,6 +36,8 @@ CREATE TABLE IF NOT EXISTS eval_cases (
   supersedes VARCHAR, -- case that this one takes the place of
   designed BOOLEAN NOT NULL, -- placed by a refresh plan, so fixed by design in the statistics
   plan_id VARCHAR, -- refresh plan that it came from; NULL for other cases
+  batch_id VARCHAR, -- failure batch that it came from; NULL for other cases
+  incident_id VARCHAR, -- incident that it guards; NULL for other cases
   raters VARCHAR[], -- whose labels decided it; NULL for other cases
   created_at TIMESTAMP, -- as stated by the suite; NULL where it was not
   effective_at TIMESTAMP NOT NULL, -- from when the case counts: created_at, else the oldest traffic for the first import, else its import; a case of a plan from its label, or from the end of the last week with traffic if that is earlier
@@ -62,6 +64,8 @@ CREATE TABLE IF NOT EXISTS eval_case_versions (
   supersedes VARCHAR, -- case that this one takes the place of
   designed BOOLEAN NOT NULL, -- placed by a refresh plan, so fixed by design in the statistics
   plan_id VARCHAR, -- refresh plan that it came from; NULL for other cases
+  batch_id VARCHAR, -- failure batch that it came from; NULL for other cases
+  incident_id VARCHAR, -- incident that it guards; NULL for other cases
   raters VARCHAR[], -- whose labels decided it; NULL for other cases
   created_at TIMESTAMP, -- as stated by the suite; NULL where it was not
   effective_at TIMESTAMP NOT NULL, -- from when the case counts: created_at, else the oldest traffic for the first import, else its import; a case of a plan from its label, or from the end of the last week with traffic if that is earlier
@@ -85,6 +89,7 @@ CREATE TABLE IF NOT EXISTS eval_results (
   system_version VARCHAR, -- version of the system under test
   model VARCHAR, -- model of the system under test
   category VARCHAR, -- as stated with the result
+  output VARCHAR, -- the answer, redacted; NULL where it was not stated
   variant VARCHAR, -- 'known_bad' for deliberately broken systems: never scored as the product
   PRIMARY KEY (run_id, case_id, repeat)
 );
