@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.storage.chain import GENESIS
 from evalcov_pipeline.storage.evals import (
     add_results,
     derive_suite,
@@ -21,7 +22,6 @@ from evalcov_pipeline.storage.evals import (
     summarise_runs,
 )
 from evalcov_pipeline.storage.ledger import (
-    GENESIS,
     broken_link,
     event_hash,
     head,

@@ -1,9 +1,7 @@
 """The append-only, hash-chained ledger of eval cases (`eval_case_events`).
 
-Every event carries the whole case as it is from then on, and a hash over itself and the hash before
-it, so that a row that was changed, dropped or slipped in later breaks the chain. How many events
-there are, and the hash of the newest, is kept apart (`ledger_head`), so that events cut off the end
-are missed.
+Every event carries the whole case as it is from then on. How the chain shows tampering is in
+`chain`.
 
 A regression case guards a known failure for good: what it asks, expects and when it counts stay as
 they are, and it leaves the suite only when an active regression case names it in `supersedes`.
@@ -11,7 +9,6 @@ they are, and it leaves the suite only when an active regression case names it i
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,12 +18,9 @@ import duckdb
 import orjson
 import polars as pl
 
-from evalcov_pipeline.errors import BadInput
-from evalcov_pipeline.storage.warehouse import Columns, frame, insert, replace_slice
+from evalcov_pipeline.storage.chain import Chain
 
 Case = dict[str, Any]
-GENESIS = "0" * 64
-"""`previous_hash` of the first event."""
 
 _PROVENANCE = (
     "origin", "source_ref", "created_at", "effective_at", "regression", "designed", "plan_id",
@@ -37,16 +31,23 @@ _PROVENANCE = (
 _FIXED = ("input", "expected", "expected_tools", "created_at", "effective_at")
 """What never changes in a regression case."""
 
-_SCHEMA: Columns = {
-    "event_id": pl.Int64,
-    "case_id": pl.String,
-    "event": pl.String,
-    "at": pl.Datetime("us"),
-    "actor": pl.String,
-    "payload": pl.String,
-    "previous_hash": pl.String,
-    "hash": pl.String,
-}
+LEDGER = Chain(
+    what="eval cases",
+    table="eval_case_events",
+    head_table="ledger_head",
+    columns={
+        "event_id": pl.Int64,
+        "case_id": pl.String,
+        "event": pl.String,
+        "at": pl.Datetime("us"),
+        "actor": pl.String,
+        "payload": pl.String,
+        "previous_hash": pl.String,
+        "hash": pl.String,
+    },
+)
+event_hash, broken_link = LEDGER.event_hash, LEDGER.broken_link
+head, read_events = LEDGER.head, LEDGER.read_events
 
 
 @dataclass(frozen=True)
@@ -88,38 +89,20 @@ def record_cases(
     Raises:
         BadInput: the chain is broken; an event more could hide that.
     """
-    if (broken := broken_link(con)) is not None:
-        raise BadInput(
-            what=f"the ledger of eval cases is broken at event {broken}: nothing is added to it",
-            where="eval_case_events",
-            what_to_do="restore the warehouse from a backup; `evalcov doctor` checks it",
-        )
-    event_id, previous, at = con.execute(
-        "SELECT coalesce(max(event_id), 0), coalesce(arg_max(hash, event_id), $1),"
-        ' greatest($2, max("at")) FROM eval_case_events',
-        [GENESIS, at],
-    ).fetchall()[0]
+    LEDGER.check(con)
+    at = con.execute('SELECT greatest($1, max("at")) FROM eval_case_events', [at]).fetchall()[0][0]
     newest = _newest(con)
     counts = dict.fromkeys(("imported", "edited", "retired", "superseded", "unchanged"), 0)
     refused: list[tuple[str, str]] = []
     events: list[dict[str, Any]] = []
 
     def append(kind: str, case_id: str, case: Case) -> None:
-        nonlocal event_id, previous
-        event_id += 1
         counts[kind] += 1
         newest[case_id] = case
-        event = {
-            "event_id": event_id,
-            "case_id": case_id,
-            "event": kind,
-            "at": at,
-            "actor": actor,
-            "payload": orjson.dumps(case, option=orjson.OPT_SORT_KEYS).decode(),
-            "previous_hash": previous,
-        }
-        event["hash"] = previous = event_hash(event)
-        events.append(event)
+        payload = orjson.dumps(case, option=orjson.OPT_SORT_KEYS).decode()
+        events.append(
+            {"case_id": case_id, "event": kind, "at": at, "actor": actor, "payload": payload}
+        )
 
     stated = {case["case_id"]: case for case in cases}
     for case_id in sorted(stated, key=lambda name: bool(stated[name].get("supersedes"))):
@@ -136,8 +119,7 @@ def record_cases(
             if other and other.get("status") != "superseded":
                 gone = other | {"status": "superseded", "superseded_by": case_id}
                 append("superseded", other["case_id"], gone)
-    insert(con, "eval_case_events", pl.DataFrame(events, schema=_SCHEMA))
-    replace_slice(con, "ledger_head", pl.DataFrame({"events": [event_id], "hash": [previous]}))
+    LEDGER.append(con, events)
     return LedgerReport(**counts, refused=tuple(refused))
 
 
@@ -225,53 +207,3 @@ def _no_successor(case: Case, newest: Mapping[str, Case]) -> str | None:
 def _guards(case: Case) -> bool:
     """Whether a case is an active regression case."""
     return bool(case.get("regression")) and "status" not in case
-
-
-def event_hash(event: Mapping[str, Any]) -> str:
-    """SHA-256 over an event's fields, the previous hash among them."""
-    fields = [
-        event["event_id"], event["case_id"], event["event"],
-        event["at"].isoformat(timespec="microseconds"), event["actor"], event["payload"],
-        event["previous_hash"],
-    ]  # fmt: skip
-    return hashlib.sha256(orjson.dumps(fields)).hexdigest()
-
-
-def broken_link(con: duckdb.DuckDBPyConnection) -> int | None:
-    """The first event_id at which the chain does not hold, or None for an intact ledger.
-
-    One above the last event means that events are missing at the end.
-    """
-    previous = GENESIS
-    events = read_events(con)
-    for expected, event in enumerate(events.iter_rows(named=True), start=1):
-        if (
-            event["event_id"] != expected
-            or event["previous_hash"] != previous
-            or event["hash"] != event_hash(event)
-        ):
-            return expected
-        previous = event["hash"]
-    return events.height + 1 if _is_cut(con) else None
-
-
-def head(con: duckdb.DuckDBPyConnection) -> tuple[int, str] | None:
-    """Number of events and hash of the newest, as noted when it was recorded.
-
-    None in a ledger without events, and in one that was written before this was noted.
-    """
-    rows = con.execute("SELECT events, hash FROM ledger_head").fetchall()
-    return rows[0] if rows else None
-
-
-def _is_cut(con: duckdb.DuckDBPyConnection) -> bool:
-    """Whether the ledger ends otherwise than was noted."""
-    ends = con.execute(
-        "SELECT count(*), coalesce(arg_max(hash, event_id), $1) FROM eval_case_events", [GENESIS]
-    ).fetchall()[0]
-    return head(con) not in (None, ends)
-
-
-def read_events(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    """All events, oldest first."""
-    return frame(con, "SELECT * FROM eval_case_events ORDER BY event_id")
