@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from evalcov_pipeline.errors import BadInput
-from evalcov_pipeline.formats import generic, generic_evals, label_studio, otlp
+from evalcov_pipeline.formats import generic, generic_evals, incidents, label_studio, otlp
 from evalcov_pipeline.formats.annotations import read as read_labels
 from evalcov_pipeline.formats.lines import Reject, head, plain_suffix
 from evalcov_pipeline.formats.messages import parsed
@@ -48,6 +48,7 @@ FORMATS = MappingProxyType(
         ),
         "evals": (Format(generic.NAME, generic.recognises, generic_evals.read_cases),),
         "results": (Format(generic.NAME, generic.recognises, generic_evals.read_results),),
+        "incidents": (Format(generic.NAME, generic.recognises, incidents.read),),
         "annotations": (
             Format(label_studio.NAME, label_studio.recognises, label_studio.read),
             Format("csv", _ends_in(".csv", ".tsv"), partial(read_labels, suffix=".csv")),
@@ -63,6 +64,7 @@ _TELLTALES = {
     "traces": regex(rb"resourceSpans|resourceLogs|query_text").search,
     "results": regex(rb"\brun_id\b").search,
     "annotations": regex(rb"\b(task_id|rater|completed_by)\b").search,
+    "incidents": regex(rb"\bincident_id\b[^\n]*\b(title|postmortem)\b").search,
     "evals": regex(rb"(?<![\w.])input(?![\w.])").search,
 }
 """What the beginning of a file of each kind holds."""

@@ -38,7 +38,16 @@ def read_cases(
     Raises:
         BadInput: an unreadable file, or a mapping of an unknown field.
     """
-    return _read(path, _CASE, mapping, latest, _case)
+    return _read(path, CASE, mapping, latest, _case)
+
+
+def case_of(row: Mapping[str, Any], latest: datetime = datetime.max) -> Row:
+    """The eval case in an object, as `read_cases` gives it.
+
+    Raises:
+        Unreadable: a value cannot be read, or `input` is missing.
+    """
+    return _case(fields.read_row(row, CASE, {}, latest))
 
 
 def read_results(
@@ -109,7 +118,7 @@ def _input(value: Any) -> str | list[Message]:
     return said
 
 
-_CASE: dict[str, fields.Parser] = {
+CASE: dict[str, fields.Parser] = {
     "case_id": fields.name,
     "input": _input,
     "expected": fields.statement,

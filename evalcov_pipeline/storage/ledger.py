@@ -4,7 +4,8 @@ Every event carries the whole case as it is from then on. How the chain shows ta
 `chain`.
 
 A regression case guards a known failure for good: what it asks, expects and when it counts stay as
-they are, and it leaves the suite only when an active regression case names it in `supersedes`.
+they are, and it leaves the suite only when an active regression case names it in `supersedes`. The
+incident that it guards stays the same, and is that of the case that takes its place.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def record_cases(
     stated = {case["case_id"]: case for case in cases}
     for case_id in sorted(stated, key=lambda name: bool(stated[name].get("supersedes"))):
         before = newest.get(case_id, {})
-        case = _following(before, stated[case_id])
+        case = _following(before, stated[case_id], newest)
         if case == before:
             counts["unchanged"] += 1
         elif reason := _objection(before, case, newest):
@@ -121,6 +122,39 @@ def record_cases(
                 append("superseded", other["case_id"], gone)
     LEDGER.append(con, events)
     return LedgerReport(**counts, refused=tuple(refused))
+
+
+@dataclass(frozen=True)
+class RegressionCases:
+    """The regression cases as the events tell, whatever the tables derived from them say.
+
+    Attributes:
+        ever: cases that ever were active regression cases.
+        active: of them, those that are.
+        superseded: of them, those that an active one took the place of.
+    """
+
+    ever: frozenset[str]
+    active: frozenset[str]
+    superseded: frozenset[str]
+
+
+def regression_cases(con: duckdb.DuckDBPyConnection) -> RegressionCases:
+    """Count regression cases by replaying the events.
+
+    Where `lost_regression` finds nothing, every case of `ever` is in one of the other two.
+    """
+    ever: set[str] = set()
+    newest: dict[str, Case] = {}
+    for case_id, payload in read_events(con).select("case_id", "payload").iter_rows():
+        newest[case_id] = case = _stated(orjson.loads(payload))
+        if _guards(case):
+            ever.add(case_id)
+    return RegressionCases(
+        ever=frozenset(ever),
+        active=frozenset(name for name in ever if _guards(newest[name])),
+        superseded=frozenset(name for name in ever if newest[name].get("status") == "superseded"),
+    )
 
 
 def lost_regression(con: duckdb.DuckDBPyConnection) -> tuple[int, str] | None:
@@ -151,10 +185,15 @@ def _stated(case: Mapping[str, Any]) -> Case:
     return {n: v for n, v in case.items() if v is not None and (n, v) not in usual}
 
 
-def _following(before: Case, stated: Mapping[str, Any]) -> Case:
-    """The version that a case has next: as stated, with where it came from as before."""
+def _following(before: Case, stated: Mapping[str, Any], newest: Mapping[str, Case]) -> Case:
+    """The version that a case has next: as stated, with where it came from as before.
+
+    A case that takes the place of another guards the incident that this one guarded.
+    """
     known = {name: before[name] for name in _PROVENANCE if name in before}
     case = {"origin": "hand_authored"} | known | _stated(stated)
+    if incident := newest.get(case.get("supersedes", ""), {}).get("incident_id"):
+        case = {"incident_id": incident} | case
     if before.get("status") == "superseded" and "status" not in case:
         case |= {"status": "superseded", "superseded_by": before["superseded_by"]}
     return case
@@ -184,6 +223,8 @@ def _objection(before: Case, after: Case, newest: Mapping[str, Case]) -> str | N
                 f"is a regression case, so its {' and '.join(changed)} cannot change: add a"
                 f" stricter case with supersedes = {before['case_id']!r} instead"
             )
+        if before.get("incident_id") not in (None, after.get("incident_id")):
+            return f"guards incident {before['incident_id']!r}, and no other"
     if before.get("supersedes") in (None, after.get("supersedes")):
         return None if before.get("supersedes") else _no_successor(after, newest)
     return f"supersedes {before['supersedes']!r}, which cannot change"
@@ -201,6 +242,8 @@ def _no_successor(case: Case, newest: Mapping[str, Case]) -> str | None:
         return f"supersedes {name!r}, which is no other case of the suite"
     if other.get("status"):
         return f"supersedes {name!r}, which is {other['status']} already"
+    if other.get("incident_id") not in (None, case.get("incident_id")):
+        return f"supersedes {name!r}, which guards incident {other['incident_id']!r}: so has it to"
     return None
 
 
