@@ -13,8 +13,7 @@ average. Prevalence is the share that people fail. 2,000 answers are judged, n o
 Tables:
 
     rates       how often the interval of the corrected rate holds the true one, in settings where
-                at least 90 % of draws publish one; a setting below 94 % at first is drawn afresh,
-                eight times as often, and the second figure is the one that counts
+                at least 90 % of draws publish one
     verdicts    GATE for a judge that does not deserve it (true kappa < .6, TPR < .7 or TNR < .7),
                 REFUSED for one of kappa >= .75 and for one that knows nothing, where 90 % of draws
                 have enough labels; beside them the plain rule: REFUSED wherever the lower end of
@@ -22,6 +21,9 @@ Tables:
                 which can only grant more
     slopes      intervals and power of the three slopes; a tolerable judge that is denied GATE
     top_up      20 labels of the plan against 20 at random: labels of the rarer class
+
+A setting with a figure near its bound (see `near_a_bound`) is drawn afresh, eight times as often,
+and the second figures are the ones that count. What is known so far is written as it comes.
 
     python benchmarks/judges.py [--draws 250] [--quick] [--workers 2]
 """
@@ -213,6 +215,18 @@ def setting(judge: Judge, prevalence: float, design: str, n: int, draws: int, se
     }  # fmt: skip
 
 
+def near_a_bound(row: dict) -> bool:
+    """Whether a figure of a setting is so near its bound, or beyond, that it needs more draws."""
+    useless = abs(row["kappa"]) < 1e-6 and row["labels"] >= 200 and row["prevalence"] >= 0.15
+    declared = row["design"] != "undeclared"
+    return (
+        (row["published"] >= 0.9 and row["covered"] < 0.94)
+        or (row["undeserving"] and row["GATE"] > 0.03)
+        or (declared and row["kappa"] >= 0.75 - 1e-6 and row["REFUSED"] > 0.07)
+        or (declared and useless and row["REFUSED"] < 0.94)
+    )
+
+
 def plain_verdict(figures) -> str:
     """The rule without undecided kappas and without asking how labels were drawn."""
     if figures.n < RULES.enough.labels or figures.rarer < RULES.enough.rarer:
@@ -312,22 +326,31 @@ def main(draws: int, workers: int, quick: bool) -> None:
         if n * prevalence >= 15
     ]
     more = [partial(top_up, prevalence, max(20, draws // 4), [4]) for prevalence in prevalences]
+    found: dict[str, list] = {"settings": [], "slopes": [], "top_up": []}
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        others = [[pool.submit(job) for job in jobs] for jobs in (bent, more)]
         first = [pool.submit(job, draws, [1, i]) for i, job in enumerate(settings)]
-        rows = [future.result() for future in first]
-        again = {
-            i: pool.submit(settings[i], 8 * draws, [2, i])
-            for i, row in enumerate(rows)
-            if row["published"] >= 0.9 and row["covered"] < 0.94
+        others = {
+            name: [pool.submit(job) for job in jobs]
+            for name, jobs in (("slopes", bent), ("top_up", more))
         }
-        rows = [again[i].result() if i in again else row for i, row in enumerate(rows)]
-        slope_rows, top_up_rows = ([future.result() for future in group] for group in others)
-        found = {"settings": rows, "slopes": slope_rows, "top_up": top_up_rows}
+        again = {}
+        for i, future in enumerate(first):
+            found["settings"].append(future.result())
+            if near_a_bound(found["settings"][i]):
+                again[i] = pool.submit(settings[i], 8 * draws, [2, i])
+            write(found)
+        for name, futures in others.items():
+            found[name] = [future.result() for future in futures]
+        for i, future in again.items():
+            found["settings"][i] = future.result()
+            write(found)
     report(found)
+    click.echo(f"written to {OUT}")
+
+
+def write(found: dict) -> None:
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps({"judged": JUDGED, "rules": asdict(RULES)} | found, indent=1))
-    click.echo(f"written to {OUT}")
 
 
 def report(found: dict) -> None:
