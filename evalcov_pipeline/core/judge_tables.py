@@ -173,7 +173,7 @@ def kappa(shares: FloatArray) -> FloatArray:
 def mcc(shares: FloatArray) -> FloatArray:
     """Matthews' correlation coefficient; NaN where one of them always says the same."""
     people, judge = pass_rate(shares), shares[..., 1].sum(axis=-1)
-    spread = np.sqrt(people * (1 - people) * judge * (1 - judge))
+    spread = np.sqrt(np.maximum(people * (1 - people) * judge * (1 - judge), 0.0))
     return _ratio(shares[..., 1, 1] - people * judge, spread)
 
 
