@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -19,6 +20,22 @@ from evalcov_pipeline.core.judge_bias import Biases, biases
 from evalcov_pipeline.core.judge_figures import Figures, Sample, measure, rate
 from evalcov_pipeline.core.judge_rules import RULES, Rules, Ruling, rule
 from evalcov_pipeline.core.judge_tables import UNKNOWN, Estimate
+
+
+class Certified(Protocol):
+    """What of a certificate decides about admission."""
+
+    @property
+    def judge(self) -> JudgeVersion:
+        """The version."""
+
+    @property
+    def category(self) -> str:
+        """Of the answers."""
+
+    @property
+    def ruling(self) -> Ruling:
+        """The verdict and its reason."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +172,7 @@ def calibrate(
 
 
 def admissible(
-    certificates: Sequence[Certificate], in_use: Iterable[tuple[JudgeVersion, str]]
+    certificates: Sequence[Certified], in_use: Iterable[tuple[JudgeVersion, str]]
 ) -> dict[tuple[JudgeVersion, str], Admission]:
     """What the verdicts in use may enter, by version of the judge and category.
 
@@ -177,7 +194,7 @@ def admissible(
     }
 
 
-def _admission(judge: JudgeVersion, certificates: Sequence[Certificate]) -> Admission:
+def _admission(judge: JudgeVersion, certificates: Sequence[Certified]) -> Admission:
     fitting = [one for one in certificates if judge.matches(one.judge)]
     if fitting:
         strictest = min(fitting, key=lambda one: _STRICT.index(one.ruling.verdict))
