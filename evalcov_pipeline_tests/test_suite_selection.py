@@ -8,14 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from evalcov_pipeline.core.failure_modes import UNTRIED, FailureModes, failure_modes
 from evalcov_pipeline.core.selection import Floor
-from evalcov_pipeline.core.suite_selection import (
-    UNTRIED,
-    FailureModes,
-    SuiteRules,
-    failure_modes,
-    select_suite,
-)
+from evalcov_pipeline.core.suite_selection import SuiteRules, select_suite
 
 
 def cases(n: int, **columns: object) -> pl.DataFrame:
@@ -155,6 +150,38 @@ def test_the_choice_does_not_depend_on_the_order_of_the_cases() -> None:
     one = select_suite(given, modes(detection), rules)
     other = select_suite(given[order], modes(detection[order]), rules)
     assert one.picks.equals(other.picks)
+
+
+def test_a_suite_stays_until_another_notices_clearly_more() -> None:
+    detection = np.array([[0.5], [0.51], [0.9]])
+    rules = SuiteRules(max_cases=1)
+    worse = select_suite(cases(2), modes(detection[:2]), rules, present=["c00"])
+    assert worse.picks["case_id"].to_list() == ["c00"], "another adds no more than .01"
+    better = select_suite(cases(3), modes(detection), rules, present=["c00"])
+    assert better.picks["case_id"].to_list() == ["c02"]
+
+
+def test_a_suite_that_stays_loses_what_cannot_decide_and_takes_in_what_is_pinned() -> None:
+    detection = np.full((5, 1), 0.8)
+    given = cases(
+        5,
+        incident_id=[None, None, None, "INC-1", None],
+        unfit=[None, "flaky", None, None, None],
+        kind=["a", "a", "a", "b", "c"],
+    )
+    rules = SuiteRules(floors=(Floor("kind", "c", 1),))
+    found = select_suite(given, modes(detection), rules, present=["c00", "c01", "gone"])
+    assert set(found.picks["case_id"]) == {"c00", "c03", "c04"}
+    again = select_suite(given, modes(detection), rules, present=found.picks["case_id"])
+    assert set(again.picks["case_id"]) == {"c00", "c03", "c04"}
+
+
+def test_a_suite_beyond_a_budget_that_was_lowered_is_chosen_anew() -> None:
+    detection = np.eye(4) * 0.9
+    found = select_suite(
+        cases(4), modes(detection), SuiteRules(max_cases=2), present=["c00", "c01", "c02"]
+    )
+    assert found.picks.height == 2
 
 
 def test_nothing_fit_makes_an_empty_suite() -> None:

@@ -12,11 +12,10 @@ import numpy as np
 import orjson
 import polars as pl
 
+from evalcov_pipeline.core.failure_modes import FailureModes
 from evalcov_pipeline.core.selection import Floor
 from evalcov_pipeline.core.shares import FloatArray
 
-UNTRIED = 0.25
-"""Detection of a failure mode by a case that is filed under it and was never put to the test."""
 _ID_LENGTH = 16
 _PICKS = {
     "case_id": pl.String,
@@ -25,21 +24,6 @@ _PICKS = {
     "expected_s": pl.Float64,
 }
 _LEFT_OUT = {"case_id": pl.String, "reason": pl.String}
-
-
-@dataclass(frozen=True)
-class FailureModes:
-    """What can go wrong, and which case would notice.
-
-    Attributes:
-        names: (m,) failure modes.
-        weights: (m,) what noticing each is worth, non-negative, not all zero.
-        detection: (n, m) probability that case i fails when mode m is there.
-    """
-
-    names: tuple[str, ...]
-    weights: FloatArray
-    detection: FloatArray
 
 
 @dataclass(frozen=True)
@@ -52,6 +36,7 @@ class SuiteRules:
         max_cases: most cases; None for as many as the budget holds.
         floors: met before anything else but pins; their columns are of the cases.
         min_gain: least detection power, 0..1, that a case has to add.
+        min_change: least detection power, 0..1, that a new suite has to add to the present one.
     """
 
     budget_s: float = 300.0
@@ -59,6 +44,7 @@ class SuiteRules:
     max_cases: int | None = None
     floors: tuple[Floor, ...] = ()
     min_gain: float = 1e-3
+    min_change: float = 0.02
 
 
 @dataclass(frozen=True)
@@ -82,7 +68,9 @@ class SelectedSuite:
     notes: tuple[str, ...]
 
 
-def select_suite(cases: pl.DataFrame, modes: FailureModes, rules: SuiteRules) -> SelectedSuite:
+def select_suite(
+    cases: pl.DataFrame, modes: FailureModes, rules: SuiteRules, present: Iterable[str] = ()
+) -> SelectedSuite:
     """Choose a suite that maximises sum_m w_m (1 - prod_i (1 - d_im)) under the budget.
 
     Pins come first, then floors, each filled by the case that adds most. On what is left of the
@@ -91,6 +79,10 @@ def select_suite(cases: pl.DataFrame, modes: FailureModes, rules: SuiteRules) ->
     (Leskovec et al., 2007, CELF); pins and floors void the guarantee. The order of `cases` does not
     matter.
 
+    The present suite stays, less its cases that cannot decide any more and with what pins and
+    floors now want besides, unless that breaks a rule which the new choice keeps, or the new choice
+    adds `min_change` to it: a suite that changes with every week of results has no baseline.
+
     Args:
         cases: case_id, distinct; seconds (90th percentile of its latency, > 0); incident_id (it is
             pinned; null for most); unfit (why it cannot decide a gate: flaky, broken, its judge is
@@ -98,6 +90,7 @@ def select_suite(cases: pl.DataFrame, modes: FailureModes, rules: SuiteRules) ->
             a pinned one is run and shown, and does not decide.
         modes: rows of `detection` are those of `cases`.
         rules: budget and floors.
+        present: ids of the suite in force; none for a first choice.
 
     Raises:
         ValueError: shapes that disagree, repeated ids, values out of range, a floor on a column
@@ -113,18 +106,17 @@ def select_suite(cases: pl.DataFrame, modes: FailureModes, rules: SuiteRules) ->
         weights=np.asarray(modes.weights, dtype=float) / np.sum(modes.weights),
         rules=rules,
     )
-    chosen: dict[int, str] = {}
-    for i, incident in enumerate(cases["incident_id"]):
-        if incident is not None:
-            note = "" if fit[i] else f"; does not decide: {cases['unfit'][i]}"
-            chosen[i] = f"guards incident {incident}{note}"
-    notes = _too_much(search, chosen)
-    for floor in rules.floors:
-        holds = (cases[floor.column].cast(pl.String) == floor.value).fill_null(value=False)
-        notes += _fill_floor(search, floor, np.flatnonzero(holds.to_numpy() & fit).tolist(), chosen)
+    chosen, notes = _base(search, cases, modes.names, [])
     candidates = [i for i in np.flatnonzero(fit).tolist() if i not in chosen]
-    for i, gain in _greedy(search, list(chosen), candidates):
-        chosen[i] = f"adds {gain:.1%} detection, most of {modes.names[search.best_mode(i, chosen)]}"
+    _add(search, modes.names, chosen, _greedy(search, list(chosen), candidates))
+    rows = {case_id: i for i, case_id in enumerate(cases["case_id"])}
+    stay = [i for i in map(rows.get, present) if i is not None and fit[i]]
+    if stay:
+        kept, kept_notes = _base(search, cases, modes.names, stay)
+        least = search.value(chosen) - rules.min_change
+        as_good = len(kept_notes) <= len(notes) and search.value(kept) > least
+        if as_good and search.fits(list(kept)):
+            chosen, notes = kept, kept_notes
     picks = list(chosen)
     return SelectedSuite(
         picks=pl.DataFrame(
@@ -144,51 +136,6 @@ def select_suite(cases: pl.DataFrame, modes: FailureModes, rules: SuiteRules) ->
         expected_s=search.makespan(picks),
         detection_power=search.value(picks),
         notes=tuple(notes),
-    )
-
-
-def failure_modes(
-    cases: pl.DataFrame, detection: pl.DataFrame, weights: Mapping[str, float] | None = None
-) -> FailureModes:
-    """What a suite is chosen to notice: known-bad variants, and what the cases are filed under.
-
-    Each half of the weight goes to one kind, all of it where the other is missing. A case notices
-    what it is filed under as likely as the variant that it notices best, and with `UNTRIED` where
-    that is less or no variant is known. A case without runs of a variant does not notice it.
-
-    Args:
-        cases: case_id, failure_mode (null for none).
-        detection: case_id, variant, detection; see `known_bad_detection`.
-        weights: by failure mode, such as how often each is seen in production; 1 where not given.
-
-    Returns:
-        Rows in the order of `cases`.
-
-    Raises:
-        ValueError: neither a variant nor a failure mode.
-    """
-    variants = sorted(detection["variant"].unique())
-    filed = sorted(cases["failure_mode"].drop_nulls().unique())
-    if not variants and not filed:
-        raise ValueError("no variant and no failure mode to choose cases by")
-    column = {variant: j for j, variant in enumerate(variants)}
-    row = {case_id: i for i, case_id in enumerate(cases["case_id"])}
-    by_variant = np.zeros((cases.height, len(variants)))
-    for case_id, variant, found in detection.select("case_id", "variant", "detection").iter_rows():
-        if case_id in row:
-            by_variant[row[case_id], column[variant]] = found
-    best = np.maximum(by_variant.max(axis=1, initial=0.0), UNTRIED)
-    by_mode = np.column_stack(
-        [best * (cases["failure_mode"] == mode).fill_null(value=False).to_numpy() for mode in filed]
-        or [np.empty((cases.height, 0))]
-    )
-    wanted = np.array([(weights or {}).get(mode, 1.0) for mode in filed])
-    return FailureModes(
-        names=(*variants, *filed),
-        weights=np.concatenate(
-            [np.full(len(variants), 1 / max(len(variants), 1)), wanted / (wanted.sum() or 1)]
-        ),
-        detection=np.column_stack([by_variant, by_mode]),
     )
 
 
@@ -264,6 +211,39 @@ class _Search:
         return (most is None or len(cases) <= most) and self.makespan(cases) <= self.rules.budget_s
 
 
+def _base(
+    search: _Search, cases: pl.DataFrame, modes: Sequence[str], stay: Sequence[int]
+) -> tuple[dict[int, str], list[str]]:
+    """Pins, floors and cases that stay, each with its reason; and what could not be honoured."""
+    chosen: dict[int, str] = {}
+    for i, incident in enumerate(cases["incident_id"]):
+        if incident is not None:
+            unfit = cases["unfit"][i]
+            note = f"; does not decide: {unfit}" if unfit else ""
+            chosen[i] = f"guards incident {incident}{note}"
+    notes = _too_much(search, chosen)
+    fit = cases["unfit"].is_null()
+    holders = []
+    for floor in search.rules.floors:
+        holds = (cases[floor.column].cast(pl.String) == floor.value).fill_null(value=False)
+        holders.append((floor, np.flatnonzero((holds & fit).to_numpy()).tolist()))
+    for floor, able in holders:
+        _fill_floor(search, floor, [i for i in able if i in stay], chosen)
+    _add(search, modes, chosen, [i for i in stay if i not in chosen])
+    for floor, able in holders:
+        notes += _fill_floor(search, floor, able, chosen)
+    return chosen, notes
+
+
+def _add(
+    search: _Search, modes: Sequence[str], chosen: dict[int, str], cases: Iterable[int]
+) -> None:
+    """Add cases in order, each with what it adds to those before."""
+    for i in cases:
+        gain, mode = _gain(search, search.missed(chosen), i), modes[search.best_mode(i, chosen)]
+        chosen[i] = f"adds {gain:.1%} detection, most of {mode}"
+
+
 def _too_much(search: _Search, chosen: Mapping[int, str]) -> list[str]:
     if search.fits(list(chosen)):
         return []
@@ -291,20 +271,18 @@ def _fill_floor(
     return []
 
 
-def _greedy(
-    search: _Search, taken: list[int], candidates: Sequence[int]
-) -> list[tuple[int, float]]:
-    """Further cases, and what each adds: by gain, beginning with the best one, or by its price."""
+def _greedy(search: _Search, taken: list[int], candidates: Sequence[int]) -> list[int]:
+    """Further cases: by gain, beginning with the best one, or by its price."""
     ways = [_lazy(search, taken, candidates, by_second=priced) for priced in (False, True)]
-    return max(ways, key=lambda found: (sum(gain for _, gain in found), -len(found)))
+    return max(ways, key=lambda found: (search.value([*taken, *found]), -len(found)))
 
 
 def _lazy(
     search: _Search, taken: list[int], candidates: Sequence[int], *, by_second: bool
-) -> list[tuple[int, float]]:
+) -> list[int]:
     """Lazy greedy (Minoux, 1978): gains only fall, so an old one is an upper bound."""
     missed = search.missed(taken)
-    found: list[tuple[int, float]] = []
+    found: list[int] = []
 
     def entry(i: int) -> tuple[float, int, float, int]:
         gain = _gain(search, missed, i)
@@ -316,8 +294,8 @@ def _lazy(
         _, i, gain, known_at = heapq.heappop(heap)
         if known_at < len(found):
             heapq.heappush(heap, entry(i))
-        elif gain >= search.rules.min_gain and search.fits([*taken, *(j for j, _ in found), i]):
-            found.append((i, gain))
+        elif gain >= search.rules.min_gain and search.fits([*taken, *found, i]):
+            found.append(i)
             missed = missed * (1 - search.detection[i])
     return found
 
