@@ -175,10 +175,14 @@ def rejected(feedback: pl.Expr) -> pl.Expr:
         feedback: lists of {name, value, label, annotator_kind}; a label decides, else a value of 0
             or less.
     """
-    label = pl.element().struct.field("label").str.to_lowercase()
-    value = pl.element().struct.field("value")
-    bad = pl.when(label.is_not_null()).then(label.is_in(_BAD_LABELS)).otherwise(value <= 0)
-    return feedback.list.eval(bad.fill_null(False)).list.any()
+    label, value = (pl.element().struct.field(name) for name in ("label", "value"))
+    return feedback.list.eval(discontent(label, value)).list.any()
+
+
+def discontent(label: pl.Expr, value: pl.Expr) -> pl.Expr:
+    """Whether one piece of feedback is bad: its label decides, else a value of 0 or less."""
+    told = label.str.to_lowercase().is_in(_BAD_LABELS)
+    return pl.when(label.is_not_null()).then(told).otherwise(value <= 0).fill_null(False)
 
 
 def session_hashes(features: pl.DataFrame) -> pl.Series:

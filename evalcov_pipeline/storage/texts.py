@@ -16,6 +16,14 @@ from evalcov_pipeline.settings import RedactionSettings
 from evalcov_pipeline.storage.warehouse import Columns, frame
 
 _SCHEMA: Columns = {"text_hash": pl.String, "text": pl.String, "first_seen_at": pl.Datetime("us")}
+_REFERRING = {
+    "trace_sample": "text_hash",
+    "eval_case_versions": "unnest(text_hashes)",
+    "failure_signals": "text_hash",
+    "failure_picks": "text_hash",
+    "annotation_queue": "text_hash",
+}
+"""Tables that refer to texts, and how."""
 
 
 def redactor(settings: RedactionSettings) -> Callable[[Sequence[str]], list[str]]:
@@ -99,10 +107,9 @@ def week_texts(con: duckdb.DuckDBPyConnection, as_of: datetime) -> pl.DataFrame:
 
 
 def forget_unused_texts(con: duckdb.DuckDBPyConnection) -> None:
-    """Delete texts that no sample and no eval case refers to any more."""
+    """Delete texts that no sample, eval case, failure signal, pick or task refers to any more."""
+    used = " UNION ALL ".join(f"SELECT {of} AS text_hash FROM {t}" for t, of in _REFERRING.items())
     con.execute(
-        "DELETE FROM texts WHERE NOT EXISTS ("
-        "SELECT 1 FROM trace_sample s WHERE s.text_hash = texts.text_hash) AND NOT EXISTS ("
-        "SELECT 1 FROM (SELECT unnest(text_hashes) AS text_hash FROM eval_case_versions) v"
-        " WHERE v.text_hash = texts.text_hash)"
+        f"DELETE FROM texts WHERE NOT EXISTS (SELECT 1 FROM ({used}) u"
+        " WHERE u.text_hash = texts.text_hash)"
     )
