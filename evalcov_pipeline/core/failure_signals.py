@@ -13,35 +13,22 @@ from collections.abc import Iterable
 
 import polars as pl
 
+from evalcov_pipeline.core import turns as lake
 from evalcov_pipeline.core.phrases import objection, put_anew
 from evalcov_pipeline.core.sessions import discontent
 from evalcov_pipeline.core.shares import FloatArray
 
+_RECORDED = (
+    "started_at", "ended_at", "query_text", "error_type", "finish_reason", "retrieval_count",
+    "retrieval_top_score", "retrieval_kind", "feedback", "outcome",
+)  # fmt: skip
 TURNS = pl.Schema(
     {
         "source": pl.String(),
         "session_id": pl.String(),
         "turn_index": pl.Int64(),
-        "started_at": pl.Datetime("us"),
-        "ended_at": pl.Datetime("us"),
-        "query_text": pl.String(),
         "answered": pl.Boolean(),
-        "error_type": pl.String(),
-        "finish_reason": pl.String(),
-        "retrieval_count": pl.Int64(),
-        "retrieval_top_score": pl.Float64(),
-        "retrieval_kind": pl.String(),
-        "feedback": pl.List(
-            pl.Struct(
-                {
-                    "name": pl.String(),
-                    "value": pl.Float64(),
-                    "label": pl.String(),
-                    "annotator_kind": pl.String(),
-                }
-            )
-        ),
-        "outcome": pl.String(),
+        **{name: lake.TURNS[name] for name in _RECORDED},
     }
 )
 """What signs are read from: one row per turn, ordered by source, session_id and turn_index.
@@ -81,6 +68,11 @@ _FARTHER = 0.75
 _REFUSED = ("content_filter", "content_filtered", "refusal", "refused", "safety", "blocked")
 _UNHAPPY = ("not_helpful", "unhelpful", "wrong", "poor", "useless", "not_ok")
 _UNRAISED = ("false", "no", "none", "0", "not_flagged", "ok", "good", "pass")
+_TICKET, _REVIEWER, _REGENERATED = (
+    "ticket|escalat|complaint", "flag|review|audit|annotat", "regenerat|retry|retried",
+)  # fmt: skip
+"""Names by which feedback tells of tickets, of reviewers and of regenerated answers."""
+_RAISED_NAMES = f"{_TICKET}|flag|{_REGENERATED}"
 _SESSION = ("source", "session_id")
 
 
@@ -102,8 +94,8 @@ def explicit(turns: pl.DataFrame) -> pl.DataFrame:
         pl.when(label.is_not_null()).then(~label.is_in(_UNRAISED)).otherwise(pl.col("value") > 0)
     ).fill_null(False)
     unhappy = discontent(pl.col("label"), pl.col("value")) | label.is_in(_UNHAPPY).fill_null(False)
-    of_reviewer = name.str.contains("flag|review|audit|annotat").fill_null(False)
-    of_ticket = name.str.contains("ticket|escalat|complaint").fill_null(False)
+    of_reviewer = name.str.contains(_REVIEWER).fill_null(False)
+    of_ticket = name.str.contains(_TICKET).fill_null(False)
     flagging = pl.when(name.str.contains("flag")).then(raised).otherwise(unhappy)
     thumb = name.str.contains("thumb") | label.str.contains("^(?:thumbs?_?)?down$|^dislike$")
     signal = (
@@ -192,7 +184,7 @@ def regenerations(turns: pl.DataFrame, texts: pl.Series) -> pl.DataFrame:
         )
     name = pl.col("name").str.to_lowercase()
     declared = _feedback(turns).filter(
-        name.str.contains("regenerat|retry|retried")
+        name.str.contains(_REGENERATED)
         & (pl.col("annotator_kind").str.to_uppercase() != "LLM").fill_null(True)
         & (pl.coalesce("value", pl.lit(1.0)) > 0)
     )
@@ -291,11 +283,13 @@ def rephrases(
         Schema `FOUND`, on the earlier turn.
     """
     rows = _placed(turns)
-    praised = (
-        _feedback(turns).filter(pl.col("value") > 0, ~pl.col("name").str.contains("(?i)flag|ticket"))
-        .filter(pl.col("annotator_kind").str.to_uppercase().fill_null("") != "LLM")
-        .select("row", praised=pl.lit(True)).unique()
-    )  # fmt: skip
+    by = pl.col("annotator_kind").str.to_uppercase().fill_null("")
+    happy = _feedback(turns).filter(
+        pl.col("value") > 0,
+        ~by.is_in(["LLM", "CODE"]),
+        ~pl.col("name").str.to_lowercase().str.contains(_RAISED_NAMES).fill_null(False),
+    )
+    praised = happy.select("row", praised=pl.lit(True)).unique()
     later = rows.select(
         later="row", telling="turn_index", anew=put_anew(pl.col("query_text")), said="query_text"
     )
@@ -376,4 +370,4 @@ def _found(
         "evidence": evidence,
         "threshold": pl.lit(None) if threshold is None else threshold,
     }
-    return rows.select(**columns).cast(FOUND)  # type: ignore[arg-type]
+    return rows.select(**columns).cast(FOUND)

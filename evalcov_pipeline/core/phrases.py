@@ -31,13 +31,13 @@ FRICTION = {
     ),
     "meant otherwise": r"^\W*no\W+(?:no\W+)?(?:i|what i|we) (?:mean|meant|asked|said)\b",
     "no help": (
-        r"(?:didn'?t|did not|doesn'?t|does not|isn'?t|is not|not|wasn'?t|no) (?:really |very |at all )?"
+        r"(?:didn'?t|did not|doesn'?t|does not|isn'?t|is not|not|wasn'?t|no) (?:really |very )?"
         r"(?:help(?:ful|ing|ed)?)(?: (?:me|at all))?(?:\W*$|[.!,;])"
         r"|(?:this|that|you|it)(?:'s|'re| is| are| r)? (?:so |just |totally |completely |pretty )?"
         r"(?:useless|pointless|ridiculous|a waste of time|terrible|hopeless)"
         r"|waste of (?:my )?time"
     ),
-}  # fmt: skip
+}
 """What people say about an answer that missed: kind of objection, pattern."""
 
 ANEW = (
@@ -53,7 +53,9 @@ ANEW = (
 def spelt_plainly(text: pl.Expr) -> pl.Expr:
     """Texts as the patterns expect them: lower case, straight apostrophes, single spaces."""
     return (
-        text.str.to_lowercase().str.replace_all("[\u2018\u2019\u02bc`\u00b4]", "'").str.replace_all(r"\s+", " ")
+        text.str.to_lowercase()
+        .str.replace_all("[\u2018\u2019\u02bc`\u00b4]", "'")
+        .str.replace_all(r"\s+", " ")
     )
 
 

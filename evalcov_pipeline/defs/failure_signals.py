@@ -12,9 +12,11 @@ from evalcov_pipeline.storage.failure_signals import WeekSignals, find_signals, 
 from evalcov_pipeline.storage.texts import redactor
 
 _TABLES = ("failure_signals", "signal_thresholds")
-_DEPS = [
-    dg.AssetDep("traces", partition_mapping=WINDOW), "text_vectors", "annotation_events",
-]  # fmt: skip
+_DEPS: list[str | dg.AssetDep] = [
+    dg.AssetDep("traces", partition_mapping=WINDOW),
+    "text_vectors",
+    "annotation_events",
+]
 _EXAMPLES = 3
 
 

@@ -179,6 +179,11 @@ def suite_table(cases: pl.DataFrame, most: int = 60) -> str:
     return table + (f"\n\nAnd {len(cases) - most} more." if len(cases) > most else "")
 
 
+def frame_table(rows: pl.DataFrame) -> str:
+    """Rows as a Markdown table, as they are."""
+    return _table(rows.columns, rows.iter_rows())
+
+
 def _estimate(row: Mapping[str, Any], name: str, style: str, value: str | None = None) -> str:
     """A figure with its interval."""
     middle, low, high = row[value or name], row[f"{name}_low"], row[f"{name}_high"]

@@ -309,7 +309,7 @@ def _wrong_by_people(
         strength=pl.lit(core.STRENGTHS["confident_but_wrong"]),
         evidence=pl.lit("people call the answer wrong, and it does not hedge"),
         threshold=pl.lit(None, pl.Float64),
-    ).cast(core.FOUND)  # type: ignore[arg-type]
+    ).cast(core.FOUND)
 
 
 def _read_texts(
@@ -321,9 +321,11 @@ def _read_texts(
         rng = np.random.default_rng(rules.seed)
         turns = turns[np.sort(rng.choice(turns.height, rules.max_new_texts, replace=False))]
     spelt = redacted(turns["text"], redact_all)
-    return turns.rename({"text": "raw"}).join(
-        spelt, on="raw", how="inner", maintain_order="left"
-    ).drop_nulls("text_hash")
+    return (
+        turns.rename({"text": "raw"})
+        .join(spelt, on="raw", how="inner", maintain_order="left")
+        .drop_nulls("text_hash")
+    )
 
 
 def _threshold_rows(cuts: dict[str, dict[str, Threshold]]) -> pl.DataFrame:

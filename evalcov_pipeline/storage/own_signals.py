@@ -81,7 +81,7 @@ def _found(name: str, returned: Any, n: int) -> pl.DataFrame:
             threshold=pl.lit(None, pl.Float64),
         )
         .select(FOUND.names())
-        .cast(FOUND)  # type: ignore[arg-type]
+        .cast(FOUND)
     )
 
 
@@ -93,7 +93,7 @@ def _imported(name: str, path: str) -> Signal:
         raise _blamed(name, path, f"it cannot be imported: {error}") from error
     if not callable(function):
         raise _blamed(name, path, "it is not callable")
-    return function  # type: ignore[no-any-return]
+    return function
 
 
 def _blamed(

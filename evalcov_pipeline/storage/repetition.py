@@ -102,7 +102,9 @@ def _pairs(turns: pl.DataFrame, session: NDArray[np.uint64]) -> pl.DataFrame:
     frames = []
     for back in range(1, REACH + 1):
         rows = np.flatnonzero((session[:-back] == session[back:]) & in_week[:-back])
-        frames.append(pl.DataFrame({"row": rows.astype(np.uint32), "back": np.full(len(rows), back)}))
+        frames.append(
+            pl.DataFrame({"row": rows.astype(np.uint32), "back": np.full(len(rows), back)})
+        )
     return pl.concat(frames)
 
 
