@@ -99,8 +99,8 @@ def _stands_for(vectors: Vectors, weight: FloatArray, cases: Vectors) -> FloatAr
     total = np.zeros(len(vectors))
     heads = np.empty(0, np.int64)
     for block in np.array_split(np.argsort(-weight, kind="stable"), len(vectors) // _BLOCK + 1):
-        block = block[~_is_like(vectors[block], cases)]
-        known = _is_like(vectors[block], vectors[heads])
+        block = block[~is_like(vectors[block], cases)]
+        known = is_like(vectors[block], vectors[heads])
         old = block[known]
         if len(old):
             nearest = heads[(vectors[old] @ vectors[heads].T).argmax(axis=1)]
@@ -116,8 +116,15 @@ def _stands_for(vectors: Vectors, weight: FloatArray, cases: Vectors) -> FloatAr
     return total
 
 
-def _is_like(vectors: Vectors, others: Vectors) -> Mask:
+def is_like(vectors: Vectors, others: Vectors, near: float = ALIKE) -> Mask:
+    """Which texts are near-duplicates of others.
+
+    Args:
+        vectors: (n, d) L2-normalised.
+        others: (m, d) likewise, m may be 0.
+        near: cosine from which two texts are.
+    """
     if not len(others):
         return np.zeros(len(vectors), bool)
-    like: Mask = (vectors @ others.T).max(axis=1) >= ALIKE
+    like: Mask = (vectors @ others.T).max(axis=1) >= near
     return like

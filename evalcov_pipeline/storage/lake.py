@@ -281,9 +281,14 @@ def scan_turns(lake: Path) -> pl.LazyFrame:
     return pl.scan_parquet(lake / "traces" / "date=*" / "*.parquet", hive_partitioning=False)
 
 
+def holds_turns(lake: Path) -> bool:
+    """Whether the lake holds any turn."""
+    return any((lake / "traces").glob("date=*/*.parquet"))
+
+
 def _turns_sql(lake: Path) -> str:
     files = lake / "traces" / "date=*" / "*.parquet"
-    if any((lake / "traces").glob("date=*/*.parquet")):
+    if holds_turns(lake):
         path = str(files.absolute()).replace("'", "''")
         return f"SELECT * FROM read_parquet('{path}', hive_partitioning = true)"
     with duckdb.connect() as con:

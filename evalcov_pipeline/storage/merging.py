@@ -72,7 +72,7 @@ def merge_decided(
         ORDER BY task_id
         """,
     ).to_dicts()
-    latest = newest_traffic and _end_of_week(newest_traffic)
+    latest = newest_traffic and end_of_week(newest_traffic)
     outcomes = outcomes_of(con, {task["task_id"]: task["raters_wanted"] for task in decided})
     cases = [
         _case(task, outcomes[task["task_id"]], latest)
@@ -179,7 +179,7 @@ def _retired(con: duckdb.DuckDBPyConnection, case_id: str) -> dict[str, Any]:
     return {**orjson.loads(payload), "status": "retired"}
 
 
-def _end_of_week(instant: datetime) -> datetime:
+def end_of_week(instant: datetime) -> datetime:
     """Exclusive end of the week (from Monday) of an instant."""
     day = instant.date()
     monday = day - timedelta(days=day.weekday())

@@ -60,7 +60,7 @@ def sample_week(
             segments=settings.sampling.segments,
         )
     turns = _turns(settings.lake, draw.sessions, start, as_of)
-    turns = turns.with_columns(raw=_embedded_text(settings.embedding))
+    turns = turns.with_columns(raw=embedded_text(settings.embedding))
     texts = redacted(turns["raw"], redact_all)
     turns = turns.join(texts, on="raw", how="left", maintain_order="left")
     if turns["text_hash"].count() == 0:
@@ -138,7 +138,7 @@ def _turns(lake: Path, drawn: pl.DataFrame, start: datetime, end: datetime) -> p
     )
 
 
-def _embedded_text(settings: EmbeddingSettings) -> pl.Expr:
+def embedded_text(settings: EmbeddingSettings) -> pl.Expr:
     """The text that stands for a turn: its query, or that with the query before it."""
     query = pl.col("query_text")
     if settings.text == "query":
