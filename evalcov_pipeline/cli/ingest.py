@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ from evalcov_pipeline.settings import DEMO_MARK, Settings, get_settings
 from evalcov_pipeline.storage.ingest import IngestReport, ingest_traces, input_files
 from evalcov_pipeline.storage.ingest_annotations import ingest_annotations
 from evalcov_pipeline.storage.ingest_evals import ingest_evals
+from evalcov_pipeline.storage.ingest_verdicts import ingest_verdicts
 
 Kind = Literal["traces", "evals", "results"]
 _DEMO_DATA = (
@@ -26,7 +28,9 @@ _DEMO_DATA = (
 
 
 @click.command("ingest")
-@click.argument("kind", type=click.Choice(["traces", "evals", "results", "annotations"]))
+@click.argument(
+    "kind", type=click.Choice(["traces", "evals", "results", "annotations", "verdicts"])
+)
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--format", "format_", default="auto", show_default=True, help="Outside format.")
 @click.option(
@@ -41,7 +45,7 @@ _DEMO_DATA = (
 @click.option("--strict", is_flag=True, help="Exit with 1 if a row was rejected.")
 @click.option("--replace-demo", is_flag=True, help="Throw the demo's data away first.")
 def command(
-    kind: Kind | Literal["annotations"],
+    kind: Kind | Literal["annotations", "verdicts"],
     paths: tuple[str, ...],
     format_: str,
     mapping: tuple[str, ...],
@@ -59,15 +63,19 @@ def command(
     fields = _mapping(mapping)
     if source and kind != "traces":
         raise BadInput(f"{kind} have no source", "--source", "leave it out")
-    if kind == "annotations":
+    if rater and kind != "annotations":
+        raise BadInput(f"{kind} have no rater", "--rater", "leave it out")
+    if kind == "annotations" or kind == "verdicts":
         if replace_demo:
             raise BadInput(
-                "labels are about the queue of this home", "--replace-demo", "leave it out"
+                f"{kind} are about the data of this home", "--replace-demo", "leave it out"
             )
-        rejected = _ingest_labels(settings, paths, format_, fields, rater)
+        rejected = (
+            _ingest_labels(settings, paths, format_, fields, rater)
+            if kind == "annotations"
+            else _ingest_verdicts(settings, paths, format_, fields)
+        )
         return CHECK_FAILED if strict and rejected else 0
-    if rater:
-        raise BadInput(f"{kind} have no rater", "--rater", "leave it out")
     files = input_files(paths)
     demo = settings.home / DEMO_MARK
     if demo.exists():
@@ -151,6 +159,28 @@ def _ingest_labels(
         jobs.announce(
             settings, signals.LABELS, signals.labelled(report.decided, merged.waiting_of_plans)
         )
+    return report.rejected
+
+
+def _ingest_verdicts(
+    settings: Settings, paths: Sequence[str | Path], format_: str, mapping: Mapping[str, str]
+) -> int:
+    """Read verdicts, print what came of them, and announce them; how many were rejected."""
+    with rows_read("verdicts") as progress:
+        report = ingest_verdicts(
+            paths, settings, format=format_, mapping=mapping, progress=progress
+        )
+    click.echo(
+        f"verdicts: {report.new} new, {report.replaced} replaced, {report.outdated} outdated,"
+        f" {report.duplicate} duplicate, {report.rejected} rejected, from {report.files} file(s)"
+    )
+    if report.rejected:
+        click.echo(f"  rejected rows with their reasons: {settings.quarantine}", err=True)
+    if report.new or report.replaced:
+        from evalcov_pipeline.cli import jobs
+        from evalcov_pipeline.defs import signals
+
+        jobs.announce(settings, signals.VERDICTS, asdict(report))
     return report.rejected
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import timedelta
 
 import dagster as dg
@@ -10,10 +11,11 @@ from pydantic import BaseModel
 from evalcov_pipeline.defs.jobs import daily_traces
 from evalcov_pipeline.defs.partitions import PARTITION_RANGE, now
 from evalcov_pipeline.defs.requests import MAX_ATTEMPTS, Request, advance
-from evalcov_pipeline.defs.signals import LABELS, labelled
+from evalcov_pipeline.defs.signals import LABELS, VERDICTS, labelled
 from evalcov_pipeline.settings import DEMO_MARK, Settings
 from evalcov_pipeline.storage import inbox
 from evalcov_pipeline.storage.ingest_annotations import AnnotationsReport
+from evalcov_pipeline.storage.ingest_verdicts import VerdictsReport
 from evalcov_pipeline.storage.lake import days_pending
 
 _MOST_FILES = 100
@@ -39,6 +41,8 @@ def take_files(
         if isinstance(outcome, AnnotationsReport):
             facts = labelled(outcome.decided, outcome.merged.waiting_of_plans)
             context.log_event(dg.AssetMaterialization(LABELS, metadata=facts))
+        elif isinstance(outcome, VerdictsReport):
+            context.log_event(dg.AssetMaterialization(VERDICTS, metadata=asdict(outcome)))
 
 
 @dg.job(executor_def=dg.in_process_executor)
@@ -65,7 +69,7 @@ class Seen(BaseModel):
 def files_landed(
     context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]
 ) -> dg.SensorResult | dg.SkipReason:
-    """Import files dropped below the home's `inbox/traces`, `evals`, `results` or `annotations`.
+    """Import files dropped below the home's `inbox/<kind>`, such as `inbox/traces`.
 
     A file is complete when it did not change between two ticks, or when FILE.done lies beside it.
     Days that imported traces touch are brought up to date.

@@ -20,6 +20,7 @@ SCORES = "coverage_scores"
 SESSION_SCORES = "session_scores"
 PLANS = "refresh_plans"
 LABELS = "annotations"
+VERDICTS = "judge_verdicts"
 SUITE = "eval_cases"
 
 TASKS_WAITING = "tasks_waiting"

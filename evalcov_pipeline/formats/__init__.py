@@ -11,7 +11,14 @@ from types import MappingProxyType
 from typing import Any
 
 from evalcov_pipeline.errors import BadInput
-from evalcov_pipeline.formats import generic, generic_evals, incidents, label_studio, otlp
+from evalcov_pipeline.formats import (
+    generic,
+    generic_evals,
+    incidents,
+    label_studio,
+    otlp,
+    verdicts,
+)
 from evalcov_pipeline.formats.annotations import read as read_labels
 from evalcov_pipeline.formats.lines import Reject, head, plain_suffix
 from evalcov_pipeline.formats.messages import parsed
@@ -49,6 +56,7 @@ FORMATS = MappingProxyType(
         "evals": (Format(generic.NAME, generic.recognises, generic_evals.read_cases),),
         "results": (Format(generic.NAME, generic.recognises, generic_evals.read_results),),
         "incidents": (Format(generic.NAME, generic.recognises, incidents.read),),
+        "verdicts": (Format(generic.NAME, generic.recognises, verdicts.read),),
         "annotations": (
             Format(label_studio.NAME, label_studio.recognises, label_studio.read),
             Format("csv", _ends_in(".csv", ".tsv"), partial(read_labels, suffix=".csv")),
@@ -63,6 +71,7 @@ FORMATS = MappingProxyType(
 _TELLTALES = {
     "traces": regex(rb"resourceSpans|resourceLogs|query_text").search,
     "results": regex(rb"\brun_id\b").search,
+    "verdicts": regex(rb"(?s)\bitem_id\b.*\bjudge_id\b|\bjudge_id\b.*\bitem_id\b").search,
     "annotations": regex(rb"\b(task_id|rater|completed_by)\b").search,
     "incidents": regex(rb"\bincident_id\b[^\n]*\b(title|postmortem)\b").search,
     "evals": regex(rb"(?<![\w.])input(?![\w.])").search,

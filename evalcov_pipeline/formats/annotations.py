@@ -43,8 +43,9 @@ class Answer:
 
     Attributes:
         line: where it is.
-        label: task_id, rater, keep, passed, expected, category, note and `at` (naive UTC, None
-            where it was not stated); None where nobody has said anything yet.
+        label: task_id, rater, keep, passed, expected, category, note, `at` (naive UTC, None where
+            it was not stated), selection and inclusion_probability (how its item was drawn from the
+            judged answers, None where that was not stated); None where nobody has said anything.
         raw: the row as it was.
     """
 
@@ -200,5 +201,7 @@ FIELDS: dict[str, fields.Parser] = {
     "category": fields.name,
     "note": fields.statement,
     "at": _instant,
+    "selection": fields.one_of("random", "by_verdict", "verdict_blind"),
+    "inclusion_probability": fields.probability,
 }
 """Fields of a label, and how their values are read."""

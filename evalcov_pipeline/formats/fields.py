@@ -173,6 +173,14 @@ def share(value: Any) -> float:
     return found
 
 
+def probability(value: Any) -> float:
+    """A chance above 0, at most 1."""
+    found = share(value)
+    if found == 0:
+        raise Unreadable("is no chance with which a row could have been drawn")
+    return found
+
+
 def whole(value: Any) -> int:
     """A whole number from 0."""
     found = number(value)

@@ -38,7 +38,7 @@ def read_cases(
     Raises:
         BadInput: an unreadable file, or a mapping of an unknown field.
     """
-    return _read(path, CASE, mapping, latest, _case)
+    return read_declared(path, CASE, mapping, latest, _case)
 
 
 def case_of(row: Mapping[str, Any], latest: datetime = datetime.max) -> Row:
@@ -59,16 +59,17 @@ def read_results(
     its score is at least 0.5. `at` is a naive UTC datetime, None where it was not stated; `repeat`
     is 0 where it was not. Arguments and errors as in `read_cases`.
     """
-    return _read(path, _RESULT, mapping, latest, _result)
+    return read_declared(path, _RESULT, mapping, latest, _result)
 
 
-def _read(
+def read_declared(
     path: Path,
     declared: Mapping[str, fields.Parser],
     mapping: Mapping[str, str] | None,
     latest: datetime,
     finish: Callable[[Row], Row],
 ) -> Iterator[tuple[int, Row] | Reject]:
+    """Rows of declared fields with their lines; `finish` completes one or raises `Unreadable`."""
     fields.check_mapping(mapping or {}, declared)
     for item in read_rows(path):
         if isinstance(item, Reject):
@@ -96,11 +97,18 @@ def _result(result: Row) -> Row:
     for name in ("run_id", "case_id"):
         if result[name] is None:
             raise Unreadable(f"{name} is missing")
-    if result["passed"] is None:
-        if result["score"] is None:
-            raise Unreadable("neither passed nor score is given")
-        result["passed"] = result["score"] >= 0.5
-    return result | {"repeat": result["repeat"] or 0}
+    return with_verdict(result) | {"repeat": result["repeat"] or 0}
+
+
+def with_verdict(row: Row) -> Row:
+    """The row with `passed`, where only a score is given from that.
+
+    Raises:
+        Unreadable: neither is given.
+    """
+    if row["passed"] is None and row["score"] is None:
+        raise Unreadable("neither passed nor score is given")
+    return row | {"passed": row["score"] >= 0.5 if row["passed"] is None else row["passed"]}
 
 
 def _input(value: Any) -> str | list[Message]:

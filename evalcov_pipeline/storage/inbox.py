@@ -16,14 +16,16 @@ from evalcov_pipeline.storage.files import move, write_whole
 from evalcov_pipeline.storage.ingest import IngestReport, file_id, ingest_traces
 from evalcov_pipeline.storage.ingest_annotations import AnnotationsReport, ingest_annotations
 from evalcov_pipeline.storage.ingest_evals import ingest_evals
+from evalcov_pipeline.storage.ingest_verdicts import VerdictsReport, ingest_verdicts
 
-Report = IngestReport | AnnotationsReport
+Report = IngestReport | AnnotationsReport | VerdictsReport
 
 _IMPORTS: dict[str, Callable[[Sequence[Path], Settings], Report]] = {
     "traces": ingest_traces,
     "evals": lambda paths, settings: ingest_evals("evals", paths, settings),
     "results": lambda paths, settings: ingest_evals("results", paths, settings),
     "annotations": ingest_annotations,
+    "verdicts": ingest_verdicts,
 }
 _MARK = ".done"
 _NOT_INPUT = (_MARK, ".part", ".partial", ".tmp", ".crdownload")

@@ -117,7 +117,7 @@ def ingest_evals(
                     raw = orjson.dumps(rows[last[case_id]]).decode()
                     rejects.add(Reject(str(path), line, f"{case_id} {reason}", raw))
             else:
-                results = _without_personal_data(pl.DataFrame(rows, schema=_RESULTS), settings)
+                results = without_personal_data(pl.DataFrame(rows, schema=_RESULTS), settings)
                 added, replaced = add_results(con, results, at)
                 accepted = added + replaced
             derive_evals(con, settings, span[0] if span else None)
@@ -163,10 +163,11 @@ def derive_evals(
     return cases, summarise_runs(con, settings.evals.complete_share)
 
 
-def _without_personal_data(results: pl.DataFrame, settings: Settings) -> pl.DataFrame:
-    said = results["output"].drop_nulls().unique().sort()
+def without_personal_data(rows: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+    """Rows without personal data in their `output`."""
+    said = rows["output"].drop_nulls().unique().sort()
     clean = dict(zip(said, redactor(settings.redaction)(said.to_list()), strict=True))
-    return results.with_columns(pl.col("output").replace(clean))
+    return rows.with_columns(pl.col("output").replace(clean))
 
 
 def _redacted(
