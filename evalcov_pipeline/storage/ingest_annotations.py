@@ -19,9 +19,15 @@ from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.annotation import record_labels
 from evalcov_pipeline.storage.ingest import Quarantine, file_id, input_files, latest, quarantine
 from evalcov_pipeline.storage.ingest_evals import merge_and_derive
+from evalcov_pipeline.storage.judged_items import tasks_of_labels
 from evalcov_pipeline.storage.merging import MergeReport
 from evalcov_pipeline.storage.texts import redactor
 from evalcov_pipeline.storage.warehouse import Warehouse
+
+_NO_ITEM = (
+    "and no trace in the lake, verdict or result has this id: import that first"
+    " (traces are there once `evalcov run` has taken them in)"
+)
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,7 @@ def ingest_annotations(
 ) -> AnnotationsReport:
     """Record labels, and bring queue and suite up to date with them, in one transaction.
 
+    A label is about a task or an item (see `judged_items`); an item without a task gets one.
     A label counts from its `at`; without one, from when its file was last written. So a file can be
     imported again, alone or after it was edited, and an old one never undoes what was said since.
     Where a rater says two things about a task at the same time, neither is taken.
@@ -138,9 +145,11 @@ def ingest_annotations(
                         file.reject(answer, reason)
                     else:
                         labels.append(answer)
+                said = [answer.label or {} for answer in labels]
+                tasks = tasks_of_labels(con, settings, said, at)
                 report = record_labels(
                     con,
-                    [answer.label or {} for answer in labels],
+                    [row | {"task_id": tasks.get(row["task_id"], row["task_id"])} for row in said],
                     via=file.via,
                     recorded_at=at,
                     redact_all=redactor(settings.redaction),
@@ -148,7 +157,7 @@ def ingest_annotations(
                 for name in counts:
                     counts[name] += getattr(report, name)
                 for number, task_id in report.unknown:
-                    file.reject(labels[number], f"no task {task_id!r} is in the queue")
+                    file.reject(labels[number], f"no task {task_id!r} is in the queue, {_NO_ITEM}")
             rejected = sum(file.rejects.count for file in files)
             if rejected and not any(counts.values()) and not empty:
                 raise _nothing_taken(files, rejected, settings)

@@ -273,11 +273,13 @@ def create_traces_view(con: duckdb.DuckDBPyConnection, lake: Path) -> None:
 
 
 def scan_turns(lake: Path) -> pl.LazyFrame:
-    """The rows of a lake that holds some, as they lie there (schema `TURNS`).
+    """The rows of a lake, as they lie there (schema `TURNS`).
 
     Looking a few sessions up costs less here than through DuckDB: other sessions' texts are
     skipped, not read.
     """
+    if not any((lake / "traces").glob("date=*/*.parquet")):
+        return pl.LazyFrame(schema=TURNS)
     return pl.scan_parquet(lake / "traces" / "date=*" / "*.parquet", hive_partitioning=False)
 
 

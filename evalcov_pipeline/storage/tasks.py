@@ -45,7 +45,7 @@ def candidate_rows(plan_id: str, drawn: pl.DataFrame, facts: pl.DataFrame) -> pl
             rank=pl.int_range(1, pl.len() + 1),
             status=pl.lit("open"),
             task_id=pl.col("text_hash").map_elements(
-                lambda text: _task_id(plan_id, text), pl.String
+                lambda text: task_id(plan_id, text), pl.String
             ),
         )
         .join(facts.select("cluster_id", "cluster_key"), on="cluster_id", how="left")
@@ -112,6 +112,7 @@ def task_rows(
             "priority", "context", "answer", "tools", "outcome",
             text="query",
             purpose=pl.lit("new_case"),
+            selection=pl.lit("verdict_blind"),
             designed=pl.col("pool") != "random",
             raters_wanted=pl.lit(settings.refresh.raters),
             created_at=pl.lit(created_at, pl.Datetime("us")),
@@ -127,9 +128,12 @@ def _with_conversations(rows: pl.DataFrame, said: pl.DataFrame, settings: Settin
     ).with_columns(context=pl.when(whole).then("context"))
 
 
-def _task_id(plan_id: str, text_hash: str) -> str:
-    """A name that no spreadsheet takes for a number, as it would 12 digits or 1234567e8901."""
-    digest = hashlib.sha256(f"{plan_id}\n{text_hash}".encode()).hexdigest()
+def task_id(asking: str, key: str) -> str:
+    """Name of the task of a plan, a batch or a purpose about one text or item.
+
+    No spreadsheet takes it for a number, as it would 12 digits or 1234567e8901.
+    """
+    digest = hashlib.sha256(f"{asking}\n{key}".encode()).hexdigest()
     return f"q{digest[:12]}"
 
 

@@ -1,0 +1,201 @@
+"""What labels about judges are about: traces and judged answers, and the tasks that ask about them.
+
+An item is named by the id of its trace, by any id that verdicts use, or, for the result of an eval
+run, by `run_id/case_id`. Whoever labels one sees what was asked and answered, and never a verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import orjson
+import polars as pl
+
+from evalcov_pipeline.core.texts import text_hashes
+from evalcov_pipeline.formats.conversations import is_conversation
+from evalcov_pipeline.formats.messages import parsed
+from evalcov_pipeline.settings import Settings
+from evalcov_pipeline.storage.annotation import enqueue
+from evalcov_pipeline.storage.candidates import conversations
+from evalcov_pipeline.storage.lake import lake_connection
+from evalcov_pipeline.storage.tasks import task_id
+from evalcov_pipeline.storage.texts import redactor
+from evalcov_pipeline.storage.warehouse import Columns, frame
+
+CALIBRATION = "calibration"
+"""Purpose of tasks whose labels judges are held against."""
+UNASKED = "labelled unasked"
+_ASKED: Columns = {
+    "item_id": pl.String,
+    "category": pl.String,
+    "reason": pl.String,
+    "selection": pl.String,
+    "inclusion_probability": pl.Float64,
+}
+
+
+def tasks_of_labels(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    labels: Iterable[Mapping[str, Any]],
+    at: datetime,
+) -> dict[str, str]:
+    """Task by id, for labels whose `task_id` is no task but an item; new items get one.
+
+    Args:
+        con: a writing connection.
+        settings: where the lake is, and who labels for judges.
+        labels: task_id, and selection and inclusion_probability, which count for new items.
+        at: instant of the import, naive UTC.
+
+    Returns:
+        Nothing for ids that nobody knows.
+    """
+    said = {label["task_id"]: label for label in labels}
+    known = frame(con, "SELECT task_id FROM annotation_queue")["task_id"]
+    items = sorted(said.keys() - set(known))
+    if not items:
+        return {}
+    earlier = frame(
+        con,
+        "SELECT item_id, arg_min(task_id, (created_at, task_id)) AS task_id FROM annotation_queue"
+        " WHERE purpose = $1 AND list_contains($2, item_id) GROUP BY item_id",
+        [CALIBRATION, items],
+    )
+    found = dict(earlier.iter_rows())
+    asked = [
+        {"item_id": item, "reason": UNASKED}
+        | {name: said[item].get(name) for name in ("selection", "inclusion_probability")}
+        for item in items
+        if item not in found
+    ]
+    tasks = item_tasks(con, settings, pl.DataFrame(asked, schema=_ASKED), None, at)
+    enqueue(con, tasks)
+    return found | dict(tasks.select("item_id", "task_id").iter_rows())
+
+
+def item_tasks(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    asked: pl.DataFrame,
+    batch_id: str | None,
+    created_at: datetime,
+) -> pl.DataFrame:
+    """Tasks (rows of `annotation_queue`) about items, the first the most urgent.
+
+    Args:
+        con: a connection.
+        settings: where the lake is, and who labels for judges.
+        asked: item_id, category, reason, selection and inclusion_probability, each item once.
+        batch_id: what asks; None where nobody did.
+        created_at: wall clock, naive UTC.
+
+    Returns:
+        One row per item that is a trace of the lake, a judged answer or a result.
+    """
+    shown = _shown(con, settings, asked["item_id"])
+    return (
+        asked.join(shown, on="item_id", how="inner", maintain_order="left")
+        .with_columns(
+            batch_id=pl.lit(batch_id, pl.String),
+            task_id=pl.col("item_id").map_elements(
+                lambda item: task_id(batch_id or CALIBRATION, item), pl.String
+            ),
+            purpose=pl.lit(CALIBRATION),
+            designed=pl.lit(False),
+            status=pl.lit("open"),
+            route=pl.lit(settings.judges.route),
+            priority=pl.int_range(pl.len(), 0, -1) / pl.len(),
+            raters_wanted=pl.lit(settings.judges.raters),
+            created_at=pl.lit(created_at, pl.Datetime("us")),
+        )
+        .with_columns(pl.col("text").map_batches(text_hashes, pl.String).alias("text_hash"))
+    )
+
+
+def _shown(con: duckdb.DuckDBPyConnection, settings: Settings, items: pl.Series) -> pl.DataFrame:
+    """item_id, text, context, answer, tools, source, trace_id, turn_index of items that are known.
+
+    The text is that of the trace's last turn in the lake; else of the case; else the item's id.
+    """
+    con.register("asked", items.to_frame("item_id").to_arrow())
+    judged = frame(
+        con,
+        """
+        WITH judged AS (
+          SELECT item_id, case_id, output FROM judge_verdicts SEMI JOIN asked USING (item_id)
+          UNION ALL
+          SELECT item_id, case_id, output
+          FROM (SELECT *, run_id || '/' || case_id AS item_id FROM eval_results WHERE repeat = 0)
+          SEMI JOIN asked USING (item_id))
+        SELECT item_id, min(output) AS output, any_value(input) AS input
+        FROM judged LEFT JOIN eval_cases USING (case_id) GROUP BY item_id
+        """,
+    )
+    con.unregister("asked")
+    in_lake = _in_lake(settings, items)
+    known = pl.concat([judged["item_id"], in_lake["item_id"]]).unique().to_frame()
+    cases = pl.DataFrame(
+        [(item, *_asked_in(input_)) for item, input_ in judged.select("item_id", "input").rows()],
+        schema={"item_id": pl.String, "case_text": pl.String, "case_context": pl.String},
+        orient="row",
+    )
+    return (
+        known.join(in_lake, on="item_id", how="left")
+        .join(judged.select("item_id", "output"), on="item_id", how="left")
+        .join(cases, on="item_id", how="left")
+        .select(
+            "item_id", "tools", "source", "trace_id", "turn_index",
+            text=pl.coalesce("query", "case_text", "item_id"),
+            context=pl.coalesce("context", "case_context"),
+            answer=pl.coalesce("answer", "output"),
+        )
+    )  # fmt: skip
+
+
+def _in_lake(settings: Settings, items: pl.Series) -> pl.DataFrame:
+    """Items that are traces, by their last turn: what was said, and where."""
+    turns = _last_turns(settings.lake, items)
+    without_hashes = turns.with_columns(text_hash=pl.lit(None, pl.String))
+    said = conversations(settings.lake, turns, without_hashes, redactor(settings.redaction))
+    return said.join(turns, on=["source", "trace_id", "started_at"]).select(
+        "query", "context", "answer", "tools", "source", "trace_id", "turn_index",
+        item_id="trace_id",
+    )  # fmt: skip
+
+
+def _last_turns(lake: Path, trace_ids: pl.Series) -> pl.DataFrame:
+    """source, session_id, trace_id, started_at and turn_index of the last turn of each trace."""
+    with lake_connection(lake) as con:
+        con.register("asked", trace_ids.to_frame("trace_id").to_arrow())
+        return frame(
+            con,
+            """
+            WITH sessions AS (
+              SELECT DISTINCT source, session_id FROM turns SEMI JOIN asked USING (trace_id)
+            ), placed AS (
+              SELECT source, session_id, trace_id, started_at,
+                     row_number() OVER (PARTITION BY source, session_id
+                                        ORDER BY started_at, trace_id, span_id) - 1 AS turn_index
+              FROM turns SEMI JOIN sessions USING (source, session_id)
+            )
+            SELECT * FROM placed SEMI JOIN asked USING (trace_id)
+            QUALIFY row_number() OVER (PARTITION BY trace_id
+                                       ORDER BY started_at DESC, source) = 1
+            ORDER BY trace_id
+            """,
+        )
+
+
+def _asked_in(input_: str | None) -> tuple[str | None, str | None]:
+    """The last user message of a case, and what was said before it (JSON messages)."""
+    messages: Any = parsed(input_) if input_ else None
+    if not is_conversation(messages):
+        return input_, None
+    last = max(i for i, message in enumerate(messages) if message["role"] == "user")
+    context = orjson.dumps(messages[:last]).decode() if last else None
+    return messages[last]["content"], context
