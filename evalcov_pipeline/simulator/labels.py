@@ -42,7 +42,7 @@ def label(turns: list[Turn], calendar: Calendar, seed: int) -> Labels:
     """Draw items from answered production turns and let people and the judge look at them.
 
     Half of the labelled items are drawn evenly, half among turns that drew a complaint or were
-    followed by a rephrase, as teams do it.
+    followed by a rephrase, as teams do it; never by what a judge said of them.
     """
     rng = Random(f"{seed}/labels")
     answered = [t for t in turns if t.environment == "production" and t.answer]
@@ -95,6 +95,7 @@ def _human(turn: Turn, family: str, end: datetime, rng: Random) -> Iterator[dict
             "expected": None,
             "keep": not passed and rng.random() < 0.5,
             "note": None if passed else rng.choice(_NOTES) or None,
+            "selection": "verdict_blind",
             "at": f"{at:%Y-%m-%dT%H:%M:%SZ}",
         }
 
