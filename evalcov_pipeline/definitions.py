@@ -11,6 +11,8 @@ from evalcov_pipeline.alerts import Webhook
 from evalcov_pipeline.defs import (
     alerts,
     annotation,
+    case_discrimination,
+    ci_suites,
     coverage,
     embedding,
     evals,
@@ -58,6 +60,8 @@ def build_definitions(settings: Settings) -> dg.Definitions:
                 failure_batches.failure_batches,
                 refresh.refresh_plans,
                 suggestions.suggestions,
+                case_discrimination.case_discrimination,
+                ci_suites.ci_suites,
                 publish.published,
                 report.coverage_report,
             ],

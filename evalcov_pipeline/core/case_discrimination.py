@@ -109,9 +109,9 @@ def case_discrimination(results: pl.DataFrame) -> Discrimination:
         .when(pl.col("failing"))
         .then(pl.lit("fails now"))
         .when(pl.col("flaky"))
-        .then(pl.format("flaky: two tries disagree in {} %", (100 * pl.col("flakiness")).round(0)))
+        .then(pl.format("flaky: two tries disagree in {} %", _percent("flakiness")))
         .when(pl.col("pass_rate") < SELDOM)
-        .then(pl.format("passes {} % of runs", (100 * pl.col("pass_rate")).round(0))),
+        .then(pl.format("passes {} % of runs", _percent("pass_rate"))),
     )
     return Discrimination(
         cases=cases.drop("n_failed_known_bad", "discrimination_high"),
@@ -207,6 +207,10 @@ def beta_prior(successes: ArrayLike, tries: ArrayLike) -> tuple[float, float]:
     spread = max(float(np.var(x / n, ddof=1)) - noise, 1e-9)
     strength = float(np.clip(mean * (1 - mean) / spread - 1, 1.0, 100.0))
     return mean * strength, (1 - mean) * strength
+
+
+def _percent(rate: str) -> pl.Expr:
+    return (100 * pl.col(rate)).round(0).cast(pl.Int64)
 
 
 def _runs(judged: pl.DataFrame) -> pl.DataFrame:

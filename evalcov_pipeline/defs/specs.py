@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from evalcov_pipeline.errors import CheckFailed
 from evalcov_pipeline.storage.warehouse import tables
@@ -47,6 +48,19 @@ def table_spec(
 def row_count(rows: int) -> dict[str, dg.IntMetadataValue]:
     """The row count that the UI draws a trend of."""
     return {"dagster/row_count": dg.MetadataValue.int(rows)}
+
+
+def rows_of(frame: pl.DataFrame) -> dg.TableMetadataValue:
+    """A small frame as a table that the UI shows; cells are numbers, texts or empty."""
+    return dg.MetadataValue.table(
+        [dg.TableRecord(row) for row in frame.iter_rows(named=True)],
+        dg.TableSchema(
+            [
+                dg.TableColumn(name, "string" if kind == pl.String else "float")
+                for name, kind in frame.schema.items()
+            ]
+        ),
+    )
 
 
 def checked(*results: dg.AssetCheckResult) -> Iterator[dg.AssetCheckResult]:

@@ -1,6 +1,7 @@
--- What each case can tell apart, from the history of its results.
+-- What each case can tell apart, from its results since it has its present wording.
 CREATE TABLE IF NOT EXISTS case_discrimination (
   case_id VARCHAR NOT NULL PRIMARY KEY, -- case
+  status VARCHAR, -- in the suite: active, retired or superseded; NULL where the suite does not know it
   n_runs BIGINT NOT NULL, -- first tries of the product
   n_failed BIGINT NOT NULL, -- of them, those that failed
   n_known_bad BIGINT NOT NULL, -- first tries of systems that are broken on purpose
@@ -33,9 +34,9 @@ CREATE TABLE IF NOT EXISTS case_detection (
 -- Goodhart watch: the suite's score against that of cases new to a run, which nobody has tuned against, by 30 days.
 CREATE TABLE IF NOT EXISTS goodhart_watch (
   "at" TIMESTAMP NOT NULL PRIMARY KEY, -- start of the period, UTC
-  suite_cases BIGINT NOT NULL, -- results of cases that had been run before
+  suite_cases BIGINT NOT NULL, -- first tries of cases that had been run before, in the runs with fresh cases; in all runs of a period without
   suite_passed BIGINT NOT NULL, -- of them, passed
-  fresh_cases BIGINT NOT NULL, -- results of cases drawn from production and run for the first time
+  fresh_cases BIGINT NOT NULL, -- first tries of cases that were drawn at random from production, each in its first run
   fresh_passed BIGINT NOT NULL, -- of them, passed
   gap DOUBLE, -- suite less fresh pass rate; NULL without fresh cases
   gap_low DOUBLE, -- lower end of its 95 % interval
@@ -51,7 +52,7 @@ CREATE TABLE IF NOT EXISTS goodhart_watch (
 CREATE TABLE IF NOT EXISTS ci_suites (
   suite_id VARCHAR NOT NULL PRIMARY KEY, -- hash of the cases, as in the exported file
   created_at TIMESTAMP NOT NULL, -- when it was first chosen, UTC
-  chosen_at TIMESTAMP NOT NULL, -- when it was last chosen, UTC: the newest is in force
+  chosen_at TIMESTAMP NOT NULL, -- when it was last chosen, UTC: the newest is in force; its figures are of then
   n_cases BIGINT NOT NULL, -- its cases
   n_deciding BIGINT NOT NULL, -- of them, those that enter the gate's verdict
   budget_s DOUBLE NOT NULL, -- seconds it may take
@@ -59,6 +60,7 @@ CREATE TABLE IF NOT EXISTS ci_suites (
   expected_s DOUBLE NOT NULL, -- seconds it takes at the 90th percentile of every case's latency
   detection_power DOUBLE NOT NULL, -- chance that a deciding case fails when a failure mode, drawn by weight, is there
   n_failure_modes BIGINT NOT NULL, -- failure modes it was chosen against
+  weighed_by VARCHAR NOT NULL, -- what failure modes weigh by
   left_out VARCHAR NOT NULL, -- cases that cannot decide, with why: JSON list of {case_id, reason}
   note VARCHAR -- what could not be honoured; NULL where nothing
 );
@@ -67,6 +69,7 @@ CREATE TABLE IF NOT EXISTS ci_suites (
 CREATE TABLE IF NOT EXISTS ci_suite_cases (
   suite_id VARCHAR NOT NULL, -- suite
   case_id VARCHAR NOT NULL, -- case
+  version BIGINT NOT NULL, -- its version, see eval_case_versions
   rank BIGINT NOT NULL, -- order of choice, from 1
   decides BOOLEAN NOT NULL, -- enters the gate's verdict; else it is run and shown
   reason VARCHAR NOT NULL, -- why it is in
