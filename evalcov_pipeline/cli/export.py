@@ -1,4 +1,4 @@
-"""`evalcov export`: the suite, or the queue of queries to label, in a file."""
+"""`evalcov export`: eval cases, the CI suite, or the queue of queries to label, in a file."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from evalcov_pipeline.formats.annotations import write_csv, write_jsonl
 from evalcov_pipeline.formats.conversations import is_conversation
 from evalcov_pipeline.formats.messages import parsed
 from evalcov_pipeline.formats.rows import inert
+from evalcov_pipeline.formats.suites import write_suite
 from evalcov_pipeline.settings import Settings, get_settings
 from evalcov_pipeline.storage.annotation import WAITING, tasks_with
+from evalcov_pipeline.storage.ci_suites import newest_suite
 from evalcov_pipeline.storage.files import write_beside
 from evalcov_pipeline.storage.warehouse import Warehouse, frame
 
@@ -34,7 +36,7 @@ _FORMULAS = (
 
 
 @click.command("export")
-@click.argument("what", type=click.Choice(["evals", "queue"]))
+@click.argument("what", type=click.Choice(["evals", "queue", "suite", "regressions"]))
 @click.option(
     "--format",
     "format_",
@@ -59,11 +61,13 @@ _FORMULAS = (
 def command(
     what: str, format_: str, out: Path, route: str | None, statuses: tuple[str, ...]
 ) -> None:
-    """Write eval cases, or the queue of queries to label, in a form that `ingest` reads back.
+    """Write eval cases, the CI suite, or the queue of queries to label.
 
-    `evals` are the active cases, for `evalcov ingest evals`. `queue` are the tasks that wait for a
-    label, with columns to fill in (rater, keep, passed, expected, category, note) or as tasks of
-    Label Studio with the labelling interface beside them, for `evalcov ingest annotations`.
+    `evals` are the active cases and `regressions` those of them that guard a known failure, for
+    `evalcov ingest evals`. `suite` is the newest CI suite, for whatever runs it and for
+    `evalcov gate --suite`. `queue` are the tasks that wait for a label, with columns to fill in
+    (rater, keep, passed, expected, category, note) or as tasks of Label Studio with the labelling
+    interface beside them, for `evalcov ingest annotations`.
     """
     settings = get_settings()
     if not out.parent.is_dir():
@@ -74,17 +78,29 @@ def command(
     for option, value in (("--route", route), ("--status", statuses)):
         if value:
             raise BadInput("eval cases are in no queue", option, "leave it out")
-    if format_ not in _SUITE:
+    if what == "suite":
+        _suite(settings, format_, out)
+        return
+    if format_ not in _WRITERS:
         raise BadInput(f"eval cases are not written as {format_}", "--format", "jsonl or csv")
-    _suite(settings, format_, out)
+    _cases(settings, format_, out, only_regressions=what == "regressions")
 
 
-def _suite(settings: Settings, format_: str, out: Path) -> None:
+def _cases(settings: Settings, format_: str, out: Path, *, only_regressions: bool) -> None:
     with Warehouse(settings.warehouse, settings.lock_timeout_s).reader() as con:
         rows = frame(
             con,
-            f"SELECT {', '.join(_CASE)} FROM eval_cases WHERE status = 'active' ORDER BY case_id",
+            f"SELECT {', '.join(_CASE)} FROM eval_cases"
+            " WHERE status = 'active' AND (regression OR NOT $1) ORDER BY case_id",
+            [only_regressions],
         ).to_dicts()
+    if not rows and only_regressions:
+        raise BadInput(
+            what="no active case guards a known failure",
+            where=str(settings.warehouse),
+            what_to_do="they come of incidents, of failures that people label, and of cases with"
+            ' `"regression": true`',
+        )
     if not rows:
         raise BadInput(
             what="there are no eval cases to export",
@@ -92,10 +108,28 @@ def _suite(settings: Settings, format_: str, out: Path) -> None:
             what_to_do="run `evalcov ingest evals FILES`, then `evalcov run weekly`",
         )
     out = _named(out, f".{format_}")
-    write_beside(out, _SUITE[format_]([_case(row) for row in rows]))
+    write_beside(out, _WRITERS[format_]([_case(row) for row in rows]))
     click.echo(f"{out}: {len(rows)} cases")
     if format_ == "csv":
         click.echo(_FORMULAS.format("evals"), err=True)
+
+
+def _suite(settings: Settings, format_: str, out: Path) -> None:
+    if format_ != "jsonl":
+        raise BadInput(f"a CI suite is not written as {format_}", "--format", "jsonl")
+    with Warehouse(settings.warehouse, settings.lock_timeout_s).reader() as con:
+        cases = newest_suite(con)
+    if not cases:
+        raise BadInput(
+            what="no CI suite was chosen yet",
+            where=str(settings.warehouse),
+            what_to_do="run the eval cases on the product, `evalcov ingest results FILES`, then"
+            " `evalcov run weekly`",
+        )
+    out = _named(out, ".jsonl")
+    write_beside(out, write_suite(cases))
+    shown = sum(not case["decides"] for case in cases)
+    click.echo(f"{out}: {len(cases)} cases" + (f", {shown} of them do not decide" if shown else ""))
 
 
 def _queue(
@@ -159,7 +193,7 @@ def _csv(cases: Sequence[dict[str, Any]]) -> bytes:
     return text.getvalue().encode()
 
 
-_SUITE: dict[str, Callable[[Sequence[dict[str, Any]]], bytes]] = {"jsonl": _jsonl, "csv": _csv}
+_WRITERS: dict[str, Callable[[Sequence[dict[str, Any]]], bytes]] = {"jsonl": _jsonl, "csv": _csv}
 _QUEUE: dict[str, tuple[str, Callable[[Sequence[dict[str, Any]]], bytes]]] = {
     "jsonl": (".jsonl", write_jsonl),
     "csv": (".csv", write_csv),

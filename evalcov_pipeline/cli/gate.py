@@ -14,7 +14,7 @@ from evalcov_pipeline.core.gate import GateOutcome, SuiteCase, Try, judge_gate
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats import AUTO, HOPELESS, find
 from evalcov_pipeline.formats.lines import Reject
-from evalcov_pipeline.formats.suites import ExportedSuite, read_suite
+from evalcov_pipeline.formats.suites import ExportedSuite, read_suite, suite_of
 from evalcov_pipeline.reports import gate as reports
 
 INCONCLUSIVE = 2
@@ -78,18 +78,30 @@ def command(
 
 
 def _suite(path: Path | None) -> ExportedSuite:
-    """The suite of a file.
+    """The suite of a file, or the newest of the home.
 
     Raises:
-        BadInput: no file was given, or it cannot be read.
+        BadInput: it cannot be read, or no file was given and the home has none.
     """
-    if path is None:
+    if path is not None:
+        return read_suite(path)
+    from evalcov_pipeline.settings import get_settings
+    from evalcov_pipeline.storage.ci_suites import newest_suite
+    from evalcov_pipeline.storage.published import reading
+
+    published = get_settings().published
+    cases = []
+    if published.exists():
+        with reading(published) as con:
+            cases = newest_suite(con)
+    if not cases:
         raise BadInput(
             "no suite was given, and this home has none",
-            "--suite",
-            "name the file of an exported suite, or any JSON Lines file with a case_id per line",
+            f"--suite, {published}",
+            "name the file of an exported suite, or any JSON Lines file with a case_id per line;"
+            " `evalcov run weekly` chooses one from the results of a home",
         )
-    return read_suite(path)
+    return suite_of(cases)
 
 
 def _read_run(

@@ -1,16 +1,14 @@
 """What each eval case can tell apart, and whether the suite's score has come loose."""
 
+from datetime import datetime
+
 import dagster as dg
 import polars as pl
 
 from evalcov_pipeline.defs.resources import WarehouseResource
 from evalcov_pipeline.defs.specs import row_count, rows_of, table_spec
-from evalcov_pipeline.storage.case_discrimination import (
-    LATEST,
-    judge_cases,
-    refused_judges,
-    watch_goodhart,
-)
+from evalcov_pipeline.storage.case_discrimination import judge_cases, watch_goodhart
+from evalcov_pipeline.storage.judges import refused_judges
 
 _DEPS = ["eval_results", "eval_cases", "judge_calibration"]
 
@@ -32,7 +30,7 @@ def case_discrimination(warehouse: WarehouseResource):
     drawn afresh from production.
     """
     with warehouse.writer() as con:
-        refused = refused_judges(con, LATEST)
+        refused = refused_judges(con, datetime.max)
         found = judge_cases(con, refused)
         watch = watch_goodhart(con, refused)
     review = found.to_review

@@ -1,14 +1,17 @@
 """The CI suite: the few cases that together notice most within a time budget."""
 
+from datetime import datetime
+
 import dagster as dg
 import polars as pl
 
 from evalcov_pipeline.defs.partitions import now
 from evalcov_pipeline.defs.resources import WarehouseResource
 from evalcov_pipeline.defs.specs import row_count, rows_of, table_spec
+from evalcov_pipeline.reports.plots import suite_table
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.case_discrimination import LATEST, refused_judges
 from evalcov_pipeline.storage.ci_suites import choose_suite
+from evalcov_pipeline.storage.judges import refused_judges
 
 _DEPS = [
     "case_discrimination",
@@ -35,7 +38,7 @@ def ci_suites(warehouse: WarehouseResource, settings: dg.ResourceParam[Settings]
     The suite of before stays, less what cannot decide any more, until another notices clearly more.
     """
     with warehouse.writer() as con:
-        found = choose_suite(con, settings.suites, refused_judges(con, LATEST), now())
+        found = choose_suite(con, settings.suites, refused_judges(con, datetime.max), now())
     facts = {name: found.suite[name] for name in _FIGURES} if found.suite else {}
     yield dg.MaterializeResult(
         asset_key="ci_suites",
@@ -55,6 +58,6 @@ def ci_suites(warehouse: WarehouseResource, settings: dg.ResourceParam[Settings]
         metadata={
             **row_count(found.cases.height),
             "failure_modes": rows_of(modes.sort("failure_mode")),
-            "cases": rows_of(found.cases.select("case_id", "reason", "failure_mode", "expected_s")),
+            "cases": dg.MetadataValue.md(suite_table(found.cases)),
         },
     )

@@ -7,7 +7,7 @@ noticed. A suite written by hand needs nothing but `case_id` on each line.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,18 @@ def write_suite(cases: Iterable[Mapping[str, Any]]) -> bytes:
     rows = [{name: value for name, value in case.items() if value is not None} for case in cases]
     found = suite_id(rows)
     return b"".join(orjson.dumps({"suite_id": found} | row) + b"\n" for row in rows)
+
+
+def suite_of(cases: Sequence[Mapping[str, Any]]) -> ExportedSuite:
+    """A suite from the rows that `write_suite` takes, as if it came from a file.
+
+    Raises:
+        ValueError: no case that decides.
+    """
+    known = tuple(_case(dict(case)) for case in cases)
+    if not any(case.decides for case in known):
+        raise ValueError("no case of the suite decides")
+    return ExportedSuite(suite_id(cases), known)
 
 
 def read_suite(path: Path) -> ExportedSuite:

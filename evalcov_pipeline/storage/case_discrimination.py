@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import duckdb
 import polars as pl
@@ -13,8 +12,6 @@ from evalcov_pipeline.core.case_discrimination import case_discrimination
 from evalcov_pipeline.core.goodhart import GoodhartWatch, ScorePair, goodhart_watch
 from evalcov_pipeline.storage.warehouse import Columns, frame, replace_slice
 
-LATEST = datetime.max
-"""Instant after every certificate: what is derived anew from all results goes by the newest."""
 RefusedJudges = Mapping[str, frozenset[str]]
 """Judges that are refused, by category."""
 _WATCH: Columns = {
@@ -173,7 +170,3 @@ def _pairs(refused: RefusedJudges) -> duckdb.Value:
         for judge in sorted(judges)
     ]
     return duckdb.Value(pairs, duckdb.sqltype("STRUCT(judge VARCHAR, category VARCHAR)[]"))
-
-
-def refused_judges(con: duckdb.DuckDBPyConnection, as_of: datetime) -> dict[str, frozenset[str]]:
-    return {}

@@ -80,7 +80,8 @@ def choose_suite(
     """
     candidates = _candidates(con, settings, refused)
     if not candidates["unfit"].is_null().any():
-        return ChosenSuite(None, candidates.clear(), candidates.select("case_id", reason="unfit"))
+        none = frame(con, "FROM ci_suite_cases LIMIT 0")
+        return ChosenSuite(None, none, candidates.select("case_id", reason="unfit"))
     weights, weighed_by = _weights(con)
     modes = failure_modes(candidates, frame(con, "FROM case_detection"), weights)
     selected = select_suite(candidates, modes, _rules(candidates, settings), _present(con))
