@@ -7,7 +7,11 @@ import polars as pl
 
 from evalcov_pipeline.defs.resources import WarehouseResource
 from evalcov_pipeline.defs.specs import row_count, rows_of, table_spec
-from evalcov_pipeline.storage.case_discrimination import judge_cases, watch_goodhart
+from evalcov_pipeline.storage.case_discrimination import (
+    cases_to_review,
+    judge_cases,
+    watch_goodhart,
+)
 from evalcov_pipeline.storage.judges import refused_judges
 
 _DEPS = ["eval_results", "eval_cases", "judge_calibration"]
@@ -33,7 +37,7 @@ def case_discrimination(warehouse: WarehouseResource):
         refused = refused_judges(con, datetime.max)
         found = judge_cases(con, refused)
         watch = watch_goodhart(con, refused)
-    review = found.to_review
+        review = cases_to_review(con)
     yield dg.AssetCheckResult(
         check_name="cases_need_review",
         asset_key="case_discrimination",

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import duckdb
 import polars as pl
 
-from evalcov_pipeline.core.case_discrimination import case_discrimination
+from evalcov_pipeline.core.case_discrimination import Discrimination, case_discrimination
 from evalcov_pipeline.core.goodhart import GoodhartWatch, ScorePair, goodhart_watch
 from evalcov_pipeline.storage.warehouse import Columns, frame, replace_slice
 
@@ -31,37 +30,33 @@ _WATCH: Columns = {
 }
 
 
-@dataclass(frozen=True)
-class JudgedCases:
-    """What was written.
-
-    Attributes:
-        cases: rows of `case_discrimination`.
-        detection: rows of `case_detection`.
-    """
-
-    cases: pl.DataFrame
-    detection: pl.DataFrame
-
-    @property
-    def to_review(self) -> pl.DataFrame:
-        """case_id and review of the active cases that a person should look at."""
-        return self.cases.filter(
-            (pl.col("status") == "active") & pl.col("review").is_not_null()
-        ).select("case_id", "review")
-
-
-def judge_cases(con: duckdb.DuckDBPyConnection, refused: RefusedJudges) -> JudgedCases:
+def judge_cases(con: duckdb.DuckDBPyConnection, refused: RefusedJudges) -> Discrimination:
     """Derive `case_discrimination` and `case_detection` from the results that count.
 
     Results of cases that the suite does not know are judged as well: the case may be on its way.
+
+    Args:
+        con: a writing connection.
+        refused: judges whose verdicts do not count.
+
+    Returns:
+        The rows of both tables.
     """
     found = case_discrimination(case_results(con, refused))
     status = frame(con, "SELECT case_id, status FROM eval_cases")
     cases = found.cases.join(status, on="case_id", how="left", maintain_order="left")
     replace_slice(con, "case_discrimination", cases)
     replace_slice(con, "case_detection", found.detection)
-    return JudgedCases(cases, found.detection)
+    return Discrimination(cases, found.detection)
+
+
+def cases_to_review(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """case_id and review of the active cases whose label a person should look at."""
+    return frame(
+        con,
+        "SELECT case_id, review FROM case_discrimination"
+        " WHERE status = 'active' AND review IS NOT NULL ORDER BY case_id",
+    )
 
 
 def case_results(con: duckdb.DuckDBPyConnection, refused: RefusedJudges) -> pl.DataFrame:
