@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import Settings, get_settings
 
 _PATHS = 5
+_REVIEWED = 5
 
 
 @click.command("status")
@@ -39,7 +40,7 @@ def print_status(
         return
     score = status["score"]
     click.echo(f"\nWeek to {score['as_of']:%Y-%m-%d}: {score['verdict']}")
-    for line in [*_figures(score), *_session_figures(status)]:
+    for line in [*_figures(score), *_session_figures(status), *_review(status["review"])]:
         click.echo(f"  {line}")
     if status["gaps"]:
         click.echo("Largest untested clusters:")
@@ -59,6 +60,7 @@ def read_status(settings: Settings, as_of: datetime | None = None) -> dict[str, 
     """
     from evalcov_pipeline.reports.findings import next_steps
     from evalcov_pipeline.storage.annotation import WAITING
+    from evalcov_pipeline.storage.case_discrimination import cases_to_review
     from evalcov_pipeline.storage.published import reading
     from evalcov_pipeline.storage.report_sessions import read_sessions
     from evalcov_pipeline.storage.warehouse import frame, one_row
@@ -91,9 +93,11 @@ def read_status(settings: Settings, as_of: datetime | None = None) -> dict[str, 
         waiting = con.execute(
             "SELECT count(*) FROM annotation_queue WHERE list_contains($1, status)", [list(WAITING)]
         ).fetchall()[0][0]
+        review = cases_to_review(con).to_dicts()
     return {
         "score": dict(score),
         "gaps": gaps,
+        "review": review,
         "waiting": waiting,
         "session_score": dict(sessions.score) if sessions else None,
         "session_sequences": list(sessions.orders.values()) if sessions else [],
@@ -133,6 +137,16 @@ def _session_figures(status: Mapping[str, Any]) -> list[str]:
         if row["untested_share"] is not None
     ]
     return [f"sessions   {'; '.join(parts)}"]
+
+
+def _review(cases: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Cases whose label may be wrong: to be corrected where the suite is kept, and imported."""
+    if not cases:
+        return []
+    names = ", ".join(case["case_id"] for case in cases[:_REVIEWED])
+    more = ", ..." if len(cases) > _REVIEWED else ""
+    what = "1 case" if len(cases) == 1 else f"{len(cases)} cases"
+    return [f"review     {what} may expect the wrong answer: {names}{more}"]
 
 
 def _percent(share: float | None) -> str:
