@@ -84,8 +84,8 @@ def run_results(cases: list[Case], calendar: Calendar, seed: int) -> Iterator[di
     """One run at the end of every week, with reruns of failures and of a few other cases."""
     for week in range(calendar.weeks):
         rng = Random(f"{seed}/results/{week}")
-        at = datetime.combine(calendar.start, time(12), UTC) + timedelta(days=7 * week + 6)
-        release, factor = release_at(calendar, at)
+        at = run_at(calendar, week)
+        release, _ = release_at(calendar, at)
         newer = week >= JUDGE_CHANGE_WEEK
         run = {
             "run_id": f"run-{at:%Y-%m-%d}",
@@ -93,9 +93,8 @@ def run_results(cases: list[Case], calendar: Calendar, seed: int) -> Iterator[di
             "system_version": f"assist-{release}",
             "model": "atlas-mini-3" if release >= "1.6" else "atlas-mini-2",
         }
-        shift = (0.012 if newer else 0.0) + 0.03 * (factor - 0.95)
         for case in (c for c in cases if c.created_at <= at):
-            p = max(0.0, case.pass_rate - shift - _aging(case.intent, release))
+            p = pass_rate_at(case, calendar, week)
             first = _result(run, case, p, at, 0, rng)
             yield first
             if not first["passed"] or rng.random() < 0.06:
@@ -117,7 +116,25 @@ def known_bad_results(cases: list[Case], calendar: Calendar, seed: int) -> Itera
             "variant": "known_bad",
         }
         for case in (c for c in cases if c.created_at <= at):
-            yield _result(run, case, case.pass_rate * _survival(variant, case), at, 0, rng)
+            yield _result(run, case, known_bad_rate(case, variant), at, 0, rng)
+
+
+def run_at(calendar: Calendar, week: int) -> datetime:
+    """When the run of a week (from 0) takes place."""
+    return datetime.combine(calendar.start, time(12), UTC) + timedelta(days=7 * week + 6)
+
+
+def pass_rate_at(case: Case, calendar: Calendar, week: int) -> float:
+    """True pass rate of a case in the run of a week, as its judge of then sees it."""
+    release, factor = release_at(calendar, run_at(calendar, week))
+    stricter = 0.012 if week >= JUDGE_CHANGE_WEEK else 0.0
+    drop = stricter + 0.03 * (factor - 0.95) + _aging(case.intent, release)
+    return max(0.0, case.pass_rate - drop)
+
+
+def known_bad_rate(case: Case, variant: str) -> float:
+    """True pass rate of a case under a variant that is broken on purpose."""
+    return case.pass_rate * _survival(variant, case)
 
 
 def _case(
