@@ -92,7 +92,7 @@ def _write_batch(con: duckdb.DuckDBPyConnection, as_of: datetime) -> None:
     """A batch of 15 turns, of which 6 are labelled and 4 of these bad."""
     batch_id = f"failures-{as_of:%Y%m%d}"
     batch = {
-        "batch_id": batch_id, "as_of": as_of, "size": 15, "n_turns": 2100, "n_signalled": 130,
+        "batch_id": batch_id, "as_of": as_of, "size": 15, "n_turns": 4000, "n_signalled": 130,
         "n_near_duplicates": 9, "exploration_share": 0.2, "random_share": 0.2, "signals": "[]",
         "note": None, "created_at": as_of,
     }  # fmt: skip

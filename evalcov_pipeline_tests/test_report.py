@@ -37,7 +37,7 @@ HOSTILE = [
 ]  # fmt: skip
 SECTIONS = [
     "Trend", "Clusters", "Map of traffic", "Largest gaps", "Sessions", "The suite",
-    "How sure are these numbers", "What to do next",
+    "Failures and discrimination", "How sure are these numbers", "What to do next",
 ]  # fmt: skip
 
 

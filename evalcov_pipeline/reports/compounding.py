@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 from markupsafe import Markup
 
-from evalcov_pipeline.reports.drawing import Spec, draw
+from evalcov_pipeline.reports.dodged import dodged
 
 SERIES = {
     "flawless": ("seen without a failed turn", "circle", "var(--divergence)"),
@@ -22,7 +22,6 @@ _VERDICTS = {
     "independent": "failures look independent",
     "undecidable": "too few sessions to tell these apart",
 }
-_HEIGHT = 210
 
 
 def by_length(groups: pl.DataFrame) -> pl.DataFrame:
@@ -39,7 +38,7 @@ def compounding(lengths: pl.DataFrame, width: int) -> Markup:
     """
     rows = [
         {
-            "turns": row["name"], "series": series, "value": row[series],
+            "place": row["name"], "series": series, "value": row[series],
             "low": row[f"{series}_low"], "high": row[f"{series}_high"],
             "tip": _tip(row, series),
         }
@@ -47,72 +46,9 @@ def compounding(lengths: pl.DataFrame, width: int) -> Markup:
         for row in lengths.iter_rows(named=True)
         if row[series] is not None
     ]  # fmt: skip
-    shown = [series for series in SERIES if any(row["series"] == series for row in rows)]
-    place: Spec = {
-        "x": {
-            "field": "turns",
-            "type": "ordinal",
-            "title": "turns",
-            "scale": {
-                "type": "band",
-                "domain": lengths["name"].to_list(),
-                "paddingInner": 0.75,
-                "paddingOuter": 0.4,
-            },
-            "axis": {"labelAngle": 0, "ticks": False, "grid": False},
-        },
-        "xOffset": {"field": "series", "scale": {"domain": shown}},
-        "y": {
-            "field": "value",
-            "type": "quantitative",
-            "title": "share of sessions",
-            "scale": {"domain": [0, 1]},
-            "axis": {"tickCount": 4, "format": "%", "minExtent": 34},
-        },
-    }
-    colour: Spec = {
-        "field": "series",
-        "type": "nominal",
-        "legend": None,
-        "scale": {"domain": list(SERIES), "range": [colour for *_, colour in SERIES.values()]},
-    }
-    shape: Spec = {
-        "field": "series",
-        "type": "nominal",
-        "legend": None,
-        "scale": {"domain": list(SERIES), "range": [shape for _, shape, _ in SERIES.values()]},
-    }
-    interval = {"y": {**place["y"], "field": "low"}, "y2": {"field": "high"}}
-    return draw(
-        {
-            "width": width,
-            "height": _HEIGHT,
-            "data": {"values": rows},
-            "encoding": place,
-            "layer": [
-                {
-                    "transform": [{"filter": "datum.low !== null"}],
-                    "mark": {"type": "rule", "strokeWidth": 2, "opacity": 0.55},
-                    "encoding": {**interval, "color": colour},
-                },
-                {
-                    "mark": {"type": "line", "strokeWidth": 1.5, "opacity": 0.6},
-                    "encoding": {
-                        "color": colour,
-                        "strokeDash": {
-                            "condition": {"test": "datum.series === 'predicted'", "value": [5, 4]},
-                            "value": [1, 0],
-                        },
-                    },
-                },
-                {
-                    "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1},
-                    "encoding": {
-                        "color": colour, "shape": shape, "description": {"field": "tip"},
-                    },
-                },
-            ],
-        }
+    return dodged(
+        rows, lengths["name"].to_list(), SERIES, width,
+        x_title="turns", y_title="share of sessions", dashed=["predicted"],
     )  # fmt: skip
 
 

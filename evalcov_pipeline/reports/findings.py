@@ -14,6 +14,7 @@ import polars as pl
 from evalcov_pipeline.core.coverage import NOVEL
 from evalcov_pipeline.reports.drawing import shortened
 from evalcov_pipeline.storage.report import Scored
+from evalcov_pipeline.storage.report_failures import Discrimination
 from evalcov_pipeline.storage.report_sessions import ScoredSessions
 
 LOCAL_GAP_SHARE = 0.2
@@ -22,6 +23,7 @@ LOCAL_GAP_LEAST = 0.005
 """Share of all traffic below which a local gap is an edge case."""
 _EXAMPLES = 3
 _LONGEST_EXAMPLE = 280
+_LONGEST_TITLE = 60
 WHOLE = ("liability", "gap")
 """Statuses of clusters that no case tests."""
 
@@ -214,12 +216,47 @@ def _session_doubts(sessions: ScoredSessions) -> Iterator[str]:
         )
 
 
+def failure_findings(found: Discrimination) -> list[str]:
+    """What of failures and judges belongs at the head of the page: at most three sentences."""
+    findings = []
+    unguarded = found.incidents.filter(pl.col("status") == "open")
+    if len(unguarded):
+        titles = _listed([shortened(title, _LONGEST_TITLE) for title in unguarded["title"]], 2)
+        findings.append(f"{_count(len(unguarded), 'incident')} without a case: {titles}.")
+    refused = found.certificates.filter(pl.col("verdict") == "REFUSED")["category"].unique().sort()
+    if len(refused):
+        share = f"; {found.n_refused / found.n_results:.0%} of the results of the scored run are"
+        share += " left out of the scores"
+        findings.append(
+            f"Judges are not believed on {_listed(refused.to_list(), 3)}"
+            + (share if found.n_refused else "")
+            + "."
+        )
+    missing = found.audit.filter(pl.col("status") == "unrepresented")["category"].to_list()
+    if missing:
+        findings.append(
+            f"No case guards {_count(len(missing), 'kind')} of failure that production shows:"
+            f" {_listed(missing, 3)}."
+        )
+    return findings
+
+
+def _listed(names: Sequence[str], most: int) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(f"“{shortened(name, _LONGEST_TITLE)}”" for name in names[:most]) + more
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
+
+
 def next_steps(
     score: Mapping[str, Any],
     gaps: Sequence[Gap] = (),
     *,
     waiting: int = 0,
     sessions: ScoredSessions | None = None,
+    discrimination: Discrimination | None = None,
 ) -> list[Step]:
     """What to do after this score, the most useful first.
 
@@ -228,6 +265,7 @@ def next_steps(
         gaps: what `find_gaps` found.
         waiting: queued queries that wait for a label.
         sessions: what is known of the week's sessions.
+        discrimination: what is known of failures.
     """
     steps = []
     untested = sessions is not None and (
@@ -263,6 +301,12 @@ def next_steps(
         steps.append(
             Step("import eval results and score again",
                  "evalcov ingest results FILES && evalcov run weekly")
+        )  # fmt: skip
+    batch = discrimination.batch if discrimination else None
+    if batch and batch["waiting"]:
+        steps.append(
+            Step(f"look at {_count(batch['waiting'], 'turn')} with signs of failure",
+                 "evalcov review")
         )  # fmt: skip
     return steps or [
         Step("nothing now; score the week that follows when it is over", "evalcov run weekly")

@@ -5,8 +5,54 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import polars as pl
+
+from evalcov_pipeline.reports.marks import interval
+from evalcov_pipeline.storage.report_failures import Discrimination
+
 VERDICTS = {"REFUSED": 0, "INSUFFICIENT": 1, "TREND_ONLY": 2, "GATE": 3}
 """Verdicts on judges, those that need a look first."""
+MEANINGS = {
+    "REFUSED": "its verdicts enter no score and no gate; people label instead",
+    "INSUFFICIENT": "too few labels to tell; agreement is shown with its interval",
+    "TREND_ONLY": "good enough to watch a trend",
+    "GATE": "good enough to stop a release",
+}
+_MOST_VERSIONS, _MOST_CATEGORIES = 3, 12
+
+
+def judge_content(found: Discrimination) -> dict[str, Any]:
+    """Everything that the part on judges shows."""
+    order = pl.col("verdict").replace_strict(VERDICTS, default=len(VERDICTS), return_dtype=pl.Int8)
+    versions: dict[str, list[dict[str, Any]]] = {}
+    for row in found.certificates.sort(order, "category").to_dicts():
+        versions.setdefault(version_of(row), []).append(_certificate(row))
+    return {
+        "versions": list(versions.items())[:_MOST_VERSIONS],
+        "more_versions": max(0, len(versions) - _MOST_VERSIONS),
+        "most_categories": _MOST_CATEGORIES,
+        "meanings": MEANINGS,
+        "said": judges_in_words(found),
+        "refused_results": found.n_refused,
+        "refused_share": found.n_refused / found.n_results if found.n_results else None,
+    }
+
+
+def judges_in_words(found: Discrimination) -> str | None:
+    """How many certificates refuse a judge; None where there is no certificate."""
+    given = found.certificates
+    if given.is_empty():
+        return None
+    counts = dict(given.group_by("verdict").len().iter_rows())
+    said = ", ".join(
+        f"{counts[name]} {name.replace('_', ' ')}" for name in VERDICTS if name in counts
+    )
+    refused = given.filter(pl.col("verdict") == "REFUSED")
+    if refused.is_empty():
+        return f"No judge is refused. Certificates: {said}."
+    named = [f"{row['judge_id']} on “{row['category']}”" for row in refused.head(3).to_dicts()]
+    more = f" and {len(refused) - 3} more" if len(refused) > 3 else ""
+    return f"Refused: {', '.join(named)}{more}. Certificates: {said}."
 
 
 def version_of(certificate: Mapping[str, Any]) -> str:
@@ -17,3 +63,10 @@ def version_of(certificate: Mapping[str, Any]) -> str:
         for name, column in (("prompt", "prompt_version"), ("rubric", "rubric_version"))
     ]
     return ", ".join(part for part in parts if part)
+
+
+def _certificate(row: Mapping[str, Any]) -> dict[str, Any]:
+    agreement, low, high = (row[f"agreement{end}"] for end in ("", "_low", "_high"))
+    between = "" if low is None else f", 95 % interval {low:.0%} to {high:.0%}"
+    tip = f"{agreement or 0:.0%} of {row['n']:,} labels agree{between}"
+    return dict(row) | {"drawn": interval(agreement, low, high, tip)}

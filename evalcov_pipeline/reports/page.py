@@ -18,17 +18,21 @@ from markupsafe import Markup
 from evalcov_pipeline.core.gaps import FALSE_GAP_SHARE, GAP_PRIOR
 from evalcov_pipeline.reports import charts
 from evalcov_pipeline.reports.drawing import FULL, at_sizes, shortened
+from evalcov_pipeline.reports.failures import failure_content
 from evalcov_pipeline.reports.findings import (
     LOCAL_GAP_LEAST,
     LOCAL_GAP_SHARE,
     Gap,
     doubts,
+    failure_findings,
     find_gaps,
     has_local_gap,
     next_steps,
 )
 from evalcov_pipeline.reports.heat import shaded
+from evalcov_pipeline.reports.judges import judge_content
 from evalcov_pipeline.reports.sessions import session_content
+from evalcov_pipeline.reports.suites import suite_content
 from evalcov_pipeline.reports.traffic_map import LEVELS, MOST_POINTS, Badge, traffic_map
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.files import write_beside, write_whole
@@ -36,7 +40,7 @@ from evalcov_pipeline.storage.published import reading
 from evalcov_pipeline.storage.report import Scored, read_scored
 
 TOP_GAPS = 8
-_LONGEST_BADGE, _LONGEST_NAME, _LONGEST_KIND = 34, 80, 140
+_LONGEST_BADGE, _LONGEST_NAME, _LONGEST_KIND, _LONGEST_SENTENCE = 34, 80, 140, 400
 _MAP = {"phone": 320, "desktop": 960}
 _HALF = {"phone": 225, "tablet": 480, "desktop": 340}
 """Widths of plots without their axes by screen, in pixels; half: of two side by side."""
@@ -111,6 +115,7 @@ def render(scored: Scored | None, settings: Settings) -> str:
     environment.filters |= {
         "percent": _percent, "rate": _rate, "times": _times, "number": _number, "day": _day,
         "words": _words, "name": _name, "kind": _kind,
+        "example": _example, "sentence": _sentence,
     }  # fmt: skip
     script = _file("report.js")
     return environment.get_template("report.html.j2").render(
@@ -134,7 +139,7 @@ def _content(scored: Scored, settings: Settings) -> dict[str, Any]:
         "diagnosis": _DIAGNOSES.get(score["diagnosis"]),
         "weeks": scored.history["as_of"].n_unique(),
         "refits": scored.history.filter("headline")["taxonomy_id"].n_unique() - 1,
-        "judges": scored.history.filter("headline")["judge_id"].drop_nulls().n_unique(),
+        "judges_of_weeks": scored.history.filter("headline")["judge_id"].drop_nulls().n_unique(),
         "trends": at_sizes(FULL, charts.trend, scored.history, settings.coverage.threshold)
         if scored.history["jsd_adjusted"].count()
         else None,
@@ -155,7 +160,17 @@ def _content(scored: Scored, settings: Settings) -> dict[str, Any]:
         "changes": scored.changes,
         "doubts": doubts(scored),
         "refreshes": scored.refreshes.to_dicts(),
-        "steps": next_steps(score, gaps, waiting=scored.waiting, sessions=scored.sessions),
+        "findings": failure_findings(scored.discrimination),
+        "failures": failure_content(scored.discrimination, score["as_of"]),
+        "judges": judge_content(scored.discrimination),
+        "ci": suite_content(scored.discrimination, settings.suites.adversarial_tag),
+        "steps": next_steps(
+            score,
+            gaps,
+            waiting=scored.waiting,
+            sessions=scored.sessions,
+            discrimination=scored.discrimination,
+        ),
         "marked_by_chance": FALSE_GAP_SHARE,
         "local_gap_share": LOCAL_GAP_SHARE,
         "local_gap_least": LOCAL_GAP_LEAST,
@@ -226,6 +241,16 @@ def _name(label: str) -> str:
 
 def _kind(label: str) -> str:
     return shortened(label.replace(" -> ", " → ").replace(" %", "\u00a0%"), _LONGEST_KIND)
+
+
+def _example(text: str) -> str:
+    return shortened(" ".join(text.split()), _LONGEST_KIND)
+
+
+def _sentence(text: str) -> str:
+    """A text as it is where it ends a sentence, else as one."""
+    text = shortened(text.strip(), _LONGEST_SENTENCE)
+    return text if text.endswith((".", "…", "!", "?")) else f"{text[:1].upper()}{text[1:]}."
 
 
 def _words(name: str | None) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from evalcov_pipeline.storage.report_failures import Discrimination, read_discrimination
 from evalcov_pipeline.storage.report_sessions import ScoredSessions, read_sessions
 from evalcov_pipeline.storage.warehouse import frame, one_row
 
@@ -36,6 +37,7 @@ class Scored:
         refreshes: the newest rows of `refresh_plans`, newest first, with `decided` (tasks that
             people decided) and `waiting` (tasks that wait for them).
         sessions: the same week's whole sessions; None where they have no score.
+        discrimination: failures, judges and the CI suite.
     """
 
     score: dict[str, Any]
@@ -48,6 +50,7 @@ class Scored:
     changes: dict[str, int]
     refreshes: pl.DataFrame
     sessions: ScoredSessions | None
+    discrimination: Discrimination
 
     @property
     def waiting(self) -> int:
@@ -114,6 +117,7 @@ def read_scored(con: duckdb.DuckDBPyConnection) -> Scored | None:
             [PLANS],
         ),
         sessions=read_sessions(con, as_of),
+        discrimination=read_discrimination(con, as_of, score["eval_run_id"]),
     )
 
 

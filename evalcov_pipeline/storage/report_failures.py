@@ -1,0 +1,157 @@
+"""Reads what the HTML report shows of failures, judges and the CI suite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from evalcov_pipeline.storage.annotation import WAITING
+from evalcov_pipeline.storage.warehouse import frame, one_row
+
+WEEKS = 26
+"""Weeks of signals that the report looks back."""
+ANY = "any"
+"""Stands among signals for turns with at least one of them."""
+
+
+@dataclass(frozen=True)
+class Discrimination:
+    """Whether the suite would notice a wrong answer, as far as it is known.
+
+    Attributes:
+        signals: as_of, signal, n_signals (turns of the week that bear it), n_turns (turns of the
+            week, null where unknown): every pair of the last `WEEKS` weeks that were looked at and
+            the signals seen in them, `ANY` among them, oldest week first.
+        precision: rows of `signal_precision` of the newest week.
+        batch: the newest row of `failure_batches` with `waiting`, `labelled` and `bad` tasks.
+        audit: rows of `failure_audit` of the newest quarter, the most urgent first.
+        incidents: rows of `incidents`, those without a case first.
+        certificates: rows of `judge_calibration` of the newest week that has any.
+        n_results: first tries of the scored eval run.
+        n_refused: of them, those by a judge that is refused for their category.
+        suite: the row of `ci_suites` in force.
+        suite_cases: its rows of `ci_suite_cases` in order of choice, with tags and text.
+        discrimination: rows of `case_discrimination` of active cases, with category and text.
+        goodhart: rows of `goodhart_watch`, oldest first.
+    """
+
+    signals: pl.DataFrame
+    precision: pl.DataFrame
+    batch: Mapping[str, Any] | None
+    audit: pl.DataFrame
+    incidents: pl.DataFrame
+    certificates: pl.DataFrame
+    n_results: int
+    n_refused: int
+    suite: Mapping[str, Any] | None
+    suite_cases: pl.DataFrame
+    discrimination: pl.DataFrame
+    goodhart: pl.DataFrame
+
+
+def read_discrimination(
+    con: duckdb.DuckDBPyConnection, as_of: datetime, run_id: str | None
+) -> Discrimination:
+    """What was known at `as_of`; tables that know no week as they are now.
+
+    Args:
+        con: a reading connection.
+        as_of: of the score that is reported.
+        run_id: eval run of that score.
+    """
+    results = one_row(con, _RESULTS, [as_of, run_id]) or {}
+    suite = one_row(con, "SELECT * FROM ci_suites ORDER BY chosen_at DESC, suite_id LIMIT 1")
+    return Discrimination(
+        signals=frame(con, _SIGNALS, [as_of, WEEKS]),
+        precision=frame(
+            con,
+            "SELECT * FROM signal_precision WHERE as_of ="
+            " (SELECT max(as_of) FROM signal_precision WHERE as_of <= ?) ORDER BY signal",
+            [as_of],
+        ),
+        batch=one_row(con, _BATCH, [as_of, list(WAITING)]),
+        audit=frame(
+            con,
+            "SELECT * FROM failure_audit WHERE quarter = (SELECT max(quarter) FROM failure_audit)"
+            " ORDER BY rank",
+        ),
+        incidents=frame(
+            con,
+            "SELECT * FROM incidents ORDER BY status <> 'open', status <> 'partial',"
+            ' "at" DESC NULLS LAST, incident_id',
+        ),
+        certificates=frame(
+            con,
+            "SELECT * FROM judge_calibration WHERE calibrated_at ="
+            " (SELECT max(calibrated_at) FROM judge_calibration WHERE calibrated_at <= ?)"
+            " ORDER BY judge_id, judge_model, prompt_version, rubric_version, category",
+            [as_of],
+        ),
+        n_results=results.get("n_results", 0),
+        n_refused=results.get("n_refused", 0),
+        suite=suite,
+        suite_cases=frame(
+            con,
+            "SELECT s.*, tags, text FROM ci_suite_cases s LEFT JOIN eval_cases USING (case_id)"
+            " LEFT JOIN texts USING (text_hash) WHERE suite_id = ? ORDER BY rank",
+            [suite["suite_id"] if suite else None],
+        ),
+        discrimination=frame(
+            con,
+            "SELECT d.*, category, text FROM case_discrimination d JOIN eval_cases USING (case_id)"
+            " LEFT JOIN texts USING (text_hash) WHERE status = 'active' ORDER BY case_id",
+        ),
+        goodhart=frame(con, 'SELECT * FROM goodhart_watch ORDER BY "at"'),
+    )
+
+
+_SIGNALS = f"""
+WITH seen AS (
+  FROM failure_signals WHERE as_of <= $1 AND as_of > $1 - to_weeks($2)
+), looked AS (
+  SELECT as_of FROM seen
+  UNION SELECT as_of FROM signal_thresholds WHERE as_of <= $1 AND as_of > $1 - to_weeks($2)
+), counted AS (
+  SELECT as_of, signal, count(*) AS n_signals FROM seen GROUP BY ALL
+  UNION ALL
+  SELECT as_of, '{ANY}', count(DISTINCT (source, trace_id, turn_index)) FROM seen GROUP BY as_of
+), turns AS (
+  SELECT as_of, sum(1 / inclusion_probability) AS n_turns FROM trace_sample
+  WHERE started_at >= as_of - INTERVAL 7 DAY GROUP BY as_of
+)
+SELECT as_of, signal, coalesce(n_signals, 0) AS n_signals,
+       coalesce(b.n_turns, turns.n_turns) AS n_turns
+FROM (FROM looked, (SELECT DISTINCT signal FROM counted))
+LEFT JOIN counted USING (as_of, signal) LEFT JOIN turns USING (as_of)
+LEFT JOIN failure_batches b USING (as_of)
+ORDER BY as_of, signal
+"""
+"""Turns are counted where a batch was drawn from them, else estimated from the week's sample."""
+_BATCH = """
+WITH newest AS (
+  FROM failure_batches WHERE as_of <= $1 ORDER BY as_of DESC, batch_id DESC LIMIT 1
+), labels AS (
+  SELECT task_id, avg(passed::INTEGER) AS passed FROM annotations GROUP BY task_id
+)
+SELECT newest.*, count(*) FILTER (list_contains($2, q.status)) AS waiting,
+       count(*) FILTER (q.status IN ('kept', 'rejected')) AS labelled,
+       count(*) FILTER (q.status IN ('kept', 'rejected') AND passed < 0.5) AS bad
+FROM newest LEFT JOIN annotation_queue q USING (batch_id) LEFT JOIN labels USING (task_id)
+GROUP BY ALL
+"""
+_RESULTS = """
+WITH refused AS (
+  SELECT DISTINCT judge_id, category FROM judge_calibration WHERE verdict = 'REFUSED'
+  AND calibrated_at = (SELECT max(calibrated_at) FROM judge_calibration WHERE calibrated_at <= $1)
+)
+SELECT count(*) AS n_results, count(refused.judge_id) AS n_refused
+FROM eval_results r LEFT JOIN eval_cases c USING (case_id)
+LEFT JOIN refused ON refused.judge_id = r.judge_id
+  AND refused.category = coalesce(r.category, c.category)
+WHERE run_id = $2 AND repeat = 0
+"""
