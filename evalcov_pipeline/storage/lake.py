@@ -434,3 +434,19 @@ def traffic_span(lake: Path) -> tuple[datetime, datetime] | None:
             "SELECT min(started_at), max(started_at) FROM turns"
         ).fetchall()[0]
     return None if oldest is None else (oldest, newest)
+
+
+def newest_traffic(lake: Path) -> datetime | None:
+    """Start of the newest production trace that was imported, its day compacted or not."""
+    days = sorted((lake / "staging").glob("date=*"))[-2:]  # a trace may run across midnight
+    with _naming_damage(lake):
+        began = (
+            _staged_spans([file for day in days for file in sorted(day.glob("*.parquet"))])
+            .group_by(TRACE)
+            .agg(pl.min("started_at"), pl.col("set_aside").is_not_null().any())
+            .filter(~pl.col("set_aside"))
+            .select(pl.max("started_at"))
+            .collect()
+        )
+    newest: datetime | None = began.item()
+    return newest

@@ -92,7 +92,7 @@ def record_cases(
     """
     LEDGER.check(con)
     at = con.execute('SELECT greatest($1, max("at")) FROM eval_case_events', [at]).fetchall()[0][0]
-    newest = _newest(con)
+    newest = newest_cases(con)
     counts = dict.fromkeys(("imported", "edited", "retired", "superseded", "unchanged"), 0)
     refused: list[tuple[str, str]] = []
     events: list[dict[str, Any]] = []
@@ -124,39 +124,6 @@ def record_cases(
     return LedgerReport(**counts, refused=tuple(refused))
 
 
-@dataclass(frozen=True)
-class RegressionCases:
-    """The regression cases as the events tell, whatever the tables derived from them say.
-
-    Attributes:
-        ever: cases that ever were active regression cases.
-        active: of them, those that are.
-        superseded: of them, those that an active one took the place of.
-    """
-
-    ever: frozenset[str]
-    active: frozenset[str]
-    superseded: frozenset[str]
-
-
-def regression_cases(con: duckdb.DuckDBPyConnection) -> RegressionCases:
-    """Count regression cases by replaying the events.
-
-    Where `lost_regression` finds nothing, every case of `ever` is in one of the other two.
-    """
-    ever: set[str] = set()
-    newest: dict[str, Case] = {}
-    for case_id, payload in read_events(con).select("case_id", "payload").iter_rows():
-        newest[case_id] = case = _stated(orjson.loads(payload))
-        if _guards(case):
-            ever.add(case_id)
-    return RegressionCases(
-        ever=frozenset(ever),
-        active=frozenset(name for name in ever if _guards(newest[name])),
-        superseded=frozenset(name for name in ever if newest[name].get("status") == "superseded"),
-    )
-
-
 def lost_regression(con: duckdb.DuckDBPyConnection) -> tuple[int, str] | None:
     """The first event that breaks a rule for regression cases, and how; None where none does."""
     newest: dict[str, Case] = {}
@@ -171,8 +138,51 @@ def lost_regression(con: duckdb.DuckDBPyConnection) -> tuple[int, str] | None:
     return None
 
 
-def _newest(con: duckdb.DuckDBPyConnection) -> dict[str, Case]:
-    """Every case as it is now."""
+@dataclass(frozen=True)
+class RegressionCases:
+    """The regression cases by the ledger, whatever derived tables say.
+
+    Attributes:
+        active: those in the suite.
+        superseded: those that an active one took the place of.
+        lost: how the set shrank, or is shown to have; None where it never did.
+    """
+
+    active: frozenset[str]
+    superseded: frozenset[str]
+    lost: str | None
+
+
+def regression_cases(con: duckdb.DuckDBPyConnection) -> RegressionCases:
+    """Prove that no regression case ever left the suite but for one that took its place.
+
+    First the rules are replayed over every event, then the set itself is, then the suite is held
+    against what that comes to.
+    """
+    active: set[str] = set()
+    superseded: set[str] = set()
+    lost = None
+    if (found := lost_regression(con)) is not None:
+        return RegressionCases(frozenset(), frozenset(), f"event {found[0]}: {found[1]}")
+    events = read_events(con).select("event_id", "case_id", "payload")
+    for event_id, case_id, payload in events.iter_rows():
+        case = _stated(orjson.loads(payload))
+        if _guards(case):
+            active.add(case_id)
+        elif case_id in active:
+            active.remove(case_id)
+            superseded.add(case_id)
+            if case.get("status") != "superseded":
+                lost = lost or f"event {event_id}: {case_id} leaves the suite"
+    query = "SELECT case_id FROM eval_cases WHERE regression AND status = 'active'"
+    if differing := active ^ {case_id for (case_id,) in con.execute(query).fetchall()}:
+        names = ", ".join(sorted(differing)[:5])
+        lost = lost or f"eval_cases and the ledger differ ({names}): `evalcov run weekly` mends it"
+    return RegressionCases(frozenset(active), frozenset(superseded), lost)
+
+
+def newest_cases(con: duckdb.DuckDBPyConnection) -> dict[str, Case]:
+    """Every case as it is now, by case_id, without what it says nothing about."""
     rows = con.execute(
         "SELECT case_id, arg_max(payload, event_id) FROM eval_case_events GROUP BY case_id"
     ).fetchall()
