@@ -65,6 +65,8 @@ REACH = 2
 """Turns after an answer that are looked at for a repeated question."""
 _FARTHER = 0.75
 """Factor on strength for what the second turn after the answer tells."""
+_MANY, _RARELY = 4, 0.25
+"""Different texts before a stock reply, and the share of its uses that begin a session."""
 _REFUSED = ("content_filter", "content_filtered", "refusal", "refused", "safety", "blocked")
 _UNHAPPY = ("not_helpful", "unhelpful", "wrong", "poor", "useless", "not_ok")
 _UNRAISED = ("false", "no", "none", "0", "not_flagged", "ok", "good", "pass")
@@ -161,7 +163,7 @@ def regenerations(turns: pl.DataFrame, texts: pl.Series) -> pl.DataFrame:
     """Sign regeneration: the same input came again within `REACH` turns, or was declared.
 
     What is sent again before the turn has ended is a double click, and what many sessions say after
-    many different questions ("yes, please") is no question at all: see `stock_replies`.
+    many different questions ("yes, please") is no question at all.
 
     Args:
         turns: schema `TURNS`.
@@ -170,7 +172,8 @@ def regenerations(turns: pl.DataFrame, texts: pl.Series) -> pl.DataFrame:
     Returns:
         Schema `FOUND`, on the turn whose answer was not taken.
     """
-    rows = _placed(turns).with_columns(text=texts).with_columns(stock=stock_replies())
+    rows = _placed(turns).with_columns(text=texts)
+    rows = rows.with_columns(stock=_stock_replies(rows))
     again = []
     for back in range(1, REACH + 1):
         ended = pl.coalesce("ended_at", "started_at").shift(back)
@@ -200,16 +203,6 @@ def regenerations(turns: pl.DataFrame, texts: pl.Series) -> pl.DataFrame:
             _found(declared, signal="regeneration", evidence=pl.format("declared: {}", "name")),
         ]
     )
-
-
-def stock_replies() -> pl.Expr:
-    """Whether a text (column `text`) follows at least four different texts in other sessions too.
-
-    Such as "yes, please": said again it is an answer again, not the same question again.
-    """
-    first = ~_same_session(1)
-    before = pl.when(~first).then(pl.col("text").shift())
-    return (before.n_unique().over("text") >= 4) & (first.mean().over("text") < 0.25)
 
 
 def abrupt_ends(turns: pl.DataFrame, guards: pl.DataFrame) -> pl.DataFrame:
@@ -264,50 +257,65 @@ def friction(turns: pl.DataFrame) -> pl.DataFrame:
 
 
 def rephrases(
-    turns: pl.DataFrame, pairs: pl.DataFrame, similarity: FloatArray, cuts: pl.DataFrame
+    turns: pl.DataFrame,
+    texts: pl.Series,
+    pairs: pl.DataFrame,
+    similarity: FloatArray,
+    cuts: pl.DataFrame,
 ) -> pl.DataFrame:
     """Sign rephrase: a turn within `REACH` says the same as the answered one in other words.
 
     Its similarity lies above what two questions of one topic have (the cut) and it is not the same
     text. A turn that opens by saying that it puts things anew ("I mean ...") needs only be as
     similar as the middle one of unrelated pairs. What follows an answer that is said to have
-    succeeded is a refinement, no rephrase. Of two turns before, the more similar one failed.
+    succeeded is a refinement, no rephrase.
+
+    The second turn after an answer tells of it only where the turn between is no question of its
+    own: a stock reply, an objection, or one that belongs with either of them. People who come back
+    to a topic after another one are no sign that anything failed. Of two turns before, the more
+    similar one failed.
 
     Args:
         turns: schema `TURNS`.
+        texts: (n,) normalised queries.
         pairs: `row` of the earlier turn and `back`, how many turns later the other one comes.
-        similarity: (n,) of the pairs; NaN where a text is missing.
+        similarity: (n,) of the pairs; NaN for the same text.
         cuts: source, cut and anew; null where they cannot be estimated.
 
     Returns:
         Schema `FOUND`, on the earlier turn.
     """
-    rows = _placed(turns)
+    rows = _placed(turns).with_columns(text=texts)
     by = pl.col("annotator_kind").str.to_uppercase().fill_null("")
     happy = _feedback(turns).filter(
         pl.col("value") > 0,
         ~by.is_in(["LLM", "CODE"]),
         ~pl.col("name").str.to_lowercase().str.contains(_RAISED_NAMES).fill_null(False),
     )
-    praised = happy.select("row", praised=pl.lit(True)).unique()
-    later = rows.select(
+    told = rows.select(
         later="row", telling="turn_index", anew=put_anew(pl.col("query_text")), said="query_text"
     )
+    near = (
+        pairs.with_columns(
+            later=pl.col("row") + pl.col("back").cast(pl.UInt32),
+            similarity=pl.Series(similarity, dtype=pl.Float64).fill_nan(None),
+        )
+        .join(rows.select("row", "source", "outcome"), on="row")
+        .join(cuts.rename({"anew": "anew_cut"}), on="source")
+    )
+    alike = (pl.col("similarity") >= pl.col("cut")) | pl.col("similarity").is_null()
+    linked = near.filter(pl.col("back") == 1, alike)
+    idle = rows.filter(objection(pl.col("query_text")).is_not_null() | _stock_replies(rows))
+    between = pl.concat([linked["row"], linked["later"], idle["row"]]).unique()
     level = pl.when("anew").then(pl.min_horizontal("anew_cut", "cut")).otherwise("cut")
     found = (
-        pairs.with_columns(
-            similarity=pl.Series(similarity, dtype=pl.Float64).fill_nan(None),
-            later=pl.col("row") + pl.col("back").cast(pl.UInt32),
-        )
-        .join(later, on="later")
-        .join(rows.select("row", "source", "outcome"), on="row")
-        .join(praised, on="row", how="left")
-        .join(cuts.rename({"anew": "anew_cut"}), on="source")
+        near.join(told, on="later")
+        .join(happy.select("row"), on="row", how="anti")
         .with_columns(level=level)
         .filter(
             pl.col("similarity") >= pl.col("level"),
             (pl.col("outcome") != "success").fill_null(True),
-            pl.col("praised").is_null(),
+            (pl.col("back") == 1) | (pl.col("row") + 1).is_in(between.implode()),
         )
         .sort("later", "similarity", "back", descending=[False, True, False])
         .unique("later", keep="first", maintain_order=True)
@@ -342,6 +350,20 @@ def _feedback(turns: pl.DataFrame) -> pl.DataFrame:
     """`row` and the fields of each piece of feedback."""
     given = _placed(turns).select("row", "feedback").filter(pl.col("feedback").list.len() > 0)
     return given.explode("feedback").unnest("feedback")
+
+
+def _stock_replies(rows: pl.DataFrame) -> pl.Series:
+    """Whether each text is one that people say after different texts, and rarely begin with.
+
+    Such as "yes, please": said again it is an answer again, not the same question again.
+    """
+    begins = ~_same_session(1)
+    before = pl.when(~begins).then(pl.col("text").shift())
+    use = rows.select("text", begins=begins, before=before).with_columns(
+        after=pl.col("before").drop_nulls().n_unique().over("text"),
+        begun=pl.col("begins").mean().over("text"),
+    )
+    return use.select((pl.col("after") >= _MANY) & (pl.col("begun") < _RARELY)).to_series()
 
 
 def _same_session(back: int) -> pl.Expr:

@@ -33,7 +33,7 @@ FRICTION = {
     "no help": (
         r"(?:didn'?t|did not|doesn'?t|does not|isn'?t|is not|not|wasn'?t|no) (?:really |very )?"
         r"(?:help(?:ful|ing|ed)?)(?: (?:me|at all))?(?:\W*$|[.!,;])"
-        r"|(?:this|that|you|it)(?:'s|'re| is| are| r)? (?:so |just |totally |completely |pretty )?"
+        r"|(?:this|that|you|it)(?:'s|'re| is| are| r) (?:so |just |totally |completely |pretty )?"
         r"(?:useless|pointless|ridiculous|a waste of time|terrible|hopeless)"
         r"|waste of (?:my )?time"
     ),

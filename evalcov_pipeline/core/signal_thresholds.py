@@ -81,24 +81,21 @@ def unrelated_similarities(
         joint: (n, d) of the turns, see `joint_vectors`.
         sessions: (n,) session of each turn.
         earlier: (m,) places of answered turns.
-        later: (m,) places of a later turn of the same session each; one may be there twice.
+        later: (m,) places of the next turn of each.
 
     Returns:
-        (k,) one per distinct later turn: its greatest similarity to the questions of other
-        sessions that are nearest to its own earlier ones. Pairs without another session are left
-        out.
+        (k,) similarity of each next turn to the question of another session that is nearest to the
+        answered one; those without another session are left out.
     """
-    greatest: dict[int, float] = {}
+    found = []
     for start in range(0, len(earlier), _CHUNK):
         mine, told = earlier[start : start + _CHUNK], later[start : start + _CHUNK]
         near = joint[mine] @ joint.T
         near[sessions[mine][:, None] == sessions[None, :]] = -np.inf
         other = near.argmax(axis=1)
         known = np.isfinite(near[np.arange(len(mine)), other])
-        cosines = np.einsum("ij,ij->i", joint[told], joint[other], dtype=np.float64)
-        for turn, value in zip(told[known].tolist(), cosines[known].tolist(), strict=True):
-            greatest[turn] = max(value, greatest.get(turn, -1.0))
-    return np.array(list(greatest.values()), dtype=np.float64)
+        found.append(np.einsum("ij,ij->i", joint[told[known]], joint[other[known]]))
+    return np.concatenate([np.empty(0), *found])
 
 
 def rephrase_cut(unrelated: FloatArray) -> RephraseCut:

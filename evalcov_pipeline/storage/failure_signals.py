@@ -91,7 +91,7 @@ def find_signals(
     rules = settings.failures
     own = own_signals(rules.own)
     _known_names(rules)
-    turns = _week_turns(settings.lake, as_of, with_answers=bool(own))
+    turns = week_turns(settings.lake, as_of, with_answers=bool(own))
     if turns is None:
         return None
     scores = _scores(settings.lake, as_of)
@@ -173,7 +173,7 @@ def _known_names(rules: FailureSettings) -> None:
         )
 
 
-def _week_turns(lake: Path, as_of: datetime, *, with_answers: bool) -> pl.DataFrame | None:
+def week_turns(lake: Path, as_of: datetime, *, with_answers: bool) -> pl.DataFrame | None:
     """Turns of the week's sessions from a day before the week to a day after it, in order.
 
     Beside what is read: turn_index (turns before that day count too), answered, in_week,
@@ -275,7 +275,7 @@ def _rephrased(turns: pl.DataFrame, again: Repetition) -> pl.DataFrame:
         schema={"source": pl.String, "cut": pl.Float64, "anew": pl.Float64},
         orient="row",
     )
-    return core.rephrases(turns, again.pairs, again.similarity, cuts)
+    return core.rephrases(turns, turns["text"], again.pairs, again.similarity, cuts)
 
 
 def _wrong_by_people(

@@ -82,6 +82,7 @@ def repetition(
     similarity = np.einsum("ij,ij->i", joint[earlier], joint[later], dtype=np.float64)
     resent = texts["raw"].gather(earlier).to_numpy() == texts["raw"].gather(later).to_numpy()
     known = (turns["started_at"].gather(_later(kept)) < as_of).to_numpy() & ~resent
+    known &= (kept["back"] == 1).to_numpy()
     sources = turns["source"].gather(rows).to_numpy()
     rng = np.random.default_rng(settings.failures.seed)
     cuts = {}
