@@ -261,9 +261,7 @@ def test_the_cut_of_rephrase_leaves_the_stated_share_of_unrelated_pairs_above_it
     values = np.random.default_rng(5).uniform(size=2000)
     cut = rephrase_cut(values)
     assert cut.value is not None
-    assert np.mean(values > cut.value) == pytest.approx(
-        FALSE_ALARMS, abs=0.001
-    )
+    assert np.mean(values > cut.value) == pytest.approx(FALSE_ALARMS, abs=0.001)
     assert cut.anew == pytest.approx(0.5, abs=0.05)
     assert rephrase_cut(values[:99]).value is None
 
