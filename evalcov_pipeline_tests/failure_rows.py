@@ -43,7 +43,8 @@ def write_failures(con: duckdb.DuckDBPyConnection, *, weeks: int = 10, seed: int
     ends = [as_of - timedelta(weeks=back) for back in reversed(range(weeks))]
     _write(con, "failure_signals", [row for end in ends for row in _signals(end, rng)])
     _write(con, "signal_precision", [row for end in ends for row in _precision(end)])
-    _write_batch(con, as_of)
+    _write(con, "failure_batches", [_batch(end) for end in ends])
+    _write_picks(con, as_of)
     _write(con, "failure_audit", _audit(as_of))
     _write(con, "incidents", _incidents(as_of, cases))
     _write(con, "judge_calibration", certificates(as_of))
@@ -88,15 +89,17 @@ def _precision(as_of: datetime) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _write_batch(con: duckdb.DuckDBPyConnection, as_of: datetime) -> None:
-    """A batch of 15 turns, of which 6 are labelled and 4 of these bad."""
-    batch_id = f"failures-{as_of:%Y%m%d}"
-    batch = {
-        "batch_id": batch_id, "as_of": as_of, "size": 15, "n_turns": 4000, "n_signalled": 130,
-        "n_near_duplicates": 9, "exploration_share": 0.2, "random_share": 0.2, "signals": "[]",
-        "note": None, "created_at": as_of,
+def _batch(as_of: datetime) -> dict[str, Any]:
+    return {
+        "batch_id": f"failures-{as_of:%Y%m%d}", "as_of": as_of, "size": 15, "n_turns": 4000,
+        "n_signalled": 130, "n_near_duplicates": 9, "exploration_share": 0.2,
+        "random_share": 0.2, "signals": "[]", "note": None, "created_at": as_of,
     }  # fmt: skip
-    _write(con, "failure_batches", [batch])
+
+
+def _write_picks(con: duckdb.DuckDBPyConnection, as_of: datetime) -> None:
+    """The turns of a batch of 15, of which 6 are labelled and 4 of these bad."""
+    batch_id = _batch(as_of)["batch_id"]
     names = list(SIGNALS)
     con.execute("DELETE FROM annotation_queue WHERE batch_id = ?", [batch_id])
     for number in range(15):

@@ -2,15 +2,266 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from datetime import datetime
+from pathlib import Path
 
+import duckdb
 import polars as pl
+import pytest
 
+from evalcov_pipeline.reports.findings import failure_findings, next_steps
+from evalcov_pipeline.reports.marks import bars, interval
+from evalcov_pipeline.reports.page import render, write_report
 from evalcov_pipeline.reports.plots import certificates_table, signal_plot, suite_table
-from evalcov_pipeline_tests.failure_rows import certificates
-from evalcov_pipeline_tests.test_report import HOSTILE
+from evalcov_pipeline.reports.suites import goodhart_in_words
+from evalcov_pipeline.settings import Settings
+from evalcov_pipeline.storage.report_failures import ANY
+from evalcov_pipeline_tests import chromium
+from evalcov_pipeline_tests.conftest import TOPICS
+from evalcov_pipeline_tests.failure_rows import SIGNALS, TABLES, certificates, write_failures
+from evalcov_pipeline_tests.test_report import HOSTILE, Page, assert_inert, change, content
 
 WEEK = datetime(2026, 11, 9)
+HINTS = (
+    "evalcov run weekly", "evalcov run quarterly", "evalcov ingest incidents FILES",
+    "evalcov ingest verdicts FILES", "evalcov ingest results FILES", "evalcov refresh",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def snapshot(scored: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published score with invented failures, judges and a CI suite beside it."""
+    path = tmp_path_factory.mktemp("failures") / "published.duckdb"
+    shutil.copyfile(scored.published, path)
+    with duckdb.connect(path) as con:
+        write_failures(con)
+    return path
+
+
+@pytest.fixture
+def failing(scored: Settings, snapshot: Path, tmp_path: Path) -> Settings:
+    """A home of that snapshot alone, to be changed."""
+    settings = scored.model_copy(update={"home": tmp_path / "home"})
+    settings.home.mkdir()
+    shutil.copyfile(snapshot, settings.published)
+    return settings
+
+
+def page_of(settings: Settings, *statements: str) -> Page:
+    page = Page(render(change(settings, *statements), settings))
+    assert_inert(page)
+    return page
+
+
+def test_figures_of_failures_are_those_of_the_tables(failing: Settings) -> None:
+    text = page_of(failing).text
+    for said in (
+        "15 turns to look at, 9 wait, 6 labelled, 4 of them bad",
+        "rephrase", "14 bad", "78%", "not labelled", "none of them",
+        "No case guards 2 of 5 kinds of failure: “wrong_policy”, “uncategorised”.",
+        "6 labelled, 34 assigned", "1.2% 0.4–3.0%", "0/2", "1/2", "2/2",
+        "1 of 3 incidents has no case yet",
+        "Refused: careful-judge on “returns”, quick-judge on “payments”.",
+        "INSUFFICIENT", "TREND ONLY", "94% 84–99%", "0.84 0.74 to 0.89",
+        "24 cases in about 212 of 300 seconds", "83%",
+        "guards incident INC-2 pinned does not decide",
+        "on average 13.0 percentage points above fresh cases, and the gap grows",
+        "look at 9 turns with signs of failure".capitalize(),
+    ):  # fmt: skip
+        assert said in text
+    assert not re.search(r"\bNone\b|\bnan\b", text)
+
+
+def test_without_failures_the_page_says_how_to_come_by_them(failing: Settings) -> None:
+    emptied = change(failing, *(f"DELETE FROM {table}" for table in TABLES))
+    page = Page(render(emptied, failing))
+    assert_inert(page)
+    part = page.text.split("Failures and discrimination")[1]
+    for hint in HINTS:
+        assert hint in part
+    assert not re.search(r"\bNone\b|\bnan\b", part)
+    assert failure_findings(emptied.discrimination) == []
+
+
+def test_tables_that_know_only_some_things_leave_the_rest_blank(failing: Settings) -> None:
+    """No labels, no certificate with figures, a suite without deciding cases or known latencies."""
+    text = page_of(
+        failing,
+        "DELETE FROM signal_precision", "DELETE FROM failure_batches", "DELETE FROM trace_sample",
+        "UPDATE failure_audit SET rate = NULL, rate_low = NULL, rate_high = NULL",
+        "UPDATE judge_calibration SET verdict = 'INSUFFICIENT', agreement = NULL, kappa = NULL,"
+        " agreement_low = NULL, agreement_high = NULL, tpr = NULL, tnr = NULL, leniency = NULL,"
+        " leniency_p = NULL, corrected_rate = NULL, verbosity_slope = NULL, n = 0",
+        "UPDATE ci_suites SET n_deciding = 0, expected_s = 0, detection_power = 0",
+        "UPDATE ci_suite_cases SET decides = false, failure_mode = NULL",
+        "UPDATE case_discrimination SET saturated = NULL",
+        "UPDATE incidents SET \"at\" = NULL, category = NULL, severity = NULL, status = 'guarded'",
+        "UPDATE goodhart_watch SET verdict = 'insufficient', mean_gap = NULL, fresh_cases = 0,"
+        " fresh_passed = 0, gap = NULL",
+    ).text  # fmt: skip
+    assert "turns of the newest week bear a sign of failure; the most frequent" in text
+    assert "None of the 24 cases of the suite can decide a gate." in text
+    assert "Too little to tell: 0 results of fresh cases so far" in text
+    assert "No judge is refused. Certificates: 5 INSUFFICIENT." in text
+    assert not re.search(r"\bNone\b(?! of the)|\bnan\b", text)
+
+
+def test_a_week_without_a_signal_counts_as_none_of_it(failing: Settings) -> None:
+    found = change(
+        failing, "DELETE FROM failure_signals WHERE signal = 'rephrase' AND as_of ="
+        " (SELECT max(as_of) FROM failure_signals)"
+    ).discrimination.signals  # fmt: skip
+    assert found.height == 10 * (len(SIGNALS) + 1)
+    assert found["signal"].n_unique() == len(SIGNALS) + 1
+    newest = found.filter(pl.col("signal") == "rephrase").tail(1)
+    assert newest["n_signals"].item() == 0
+
+
+def test_turns_with_several_signals_count_once_among_any(failing: Settings) -> None:
+    found = change(
+        failing,
+        "INSERT INTO failure_signals BY NAME SELECT * REPLACE ('own' AS signal)"
+        " FROM failure_signals WHERE signal = 'rephrase'",
+    ).discrimination.signals
+    totals = dict(found.group_by("signal").agg(pl.col("n_signals").sum()).iter_rows())
+    assert totals["own"] == totals["rephrase"]
+    assert totals[ANY] == sum(n for name, n in totals.items() if name not in ("own", ANY))
+
+
+def test_turns_of_a_week_without_a_batch_are_estimated_from_its_sample(failing: Settings) -> None:
+    with duckdb.connect(failing.published) as con:
+        ((as_of, drawn, rate),) = con.execute(
+            "SELECT as_of, count(*), avg(inclusion_probability) FROM trace_sample"
+            " WHERE as_of = (SELECT max(as_of) FROM trace_sample)"
+            " AND started_at >= as_of - INTERVAL 7 DAY GROUP BY as_of"
+        ).fetchall()
+    found = change(failing, "DELETE FROM failure_batches").discrimination.signals
+    (turns,) = found.filter(pl.col("as_of") == as_of)["n_turns"].unique()
+    assert turns == pytest.approx(drawn / rate, rel=0.05)
+    assert turns >= drawn
+
+
+def test_results_of_a_refused_judge_are_counted_by_category(failing: Settings) -> None:
+    topic = TOPICS[0]
+    found = change(
+        failing,
+        f"UPDATE judge_calibration SET judge_id = 'j-1', category = '{topic}'"
+        " WHERE verdict = 'REFUSED' AND category = 'returns'",
+    )
+    with duckdb.connect(failing.published, read_only=True) as con:
+        ((n,),) = con.execute(
+            "SELECT count(*) FROM eval_cases WHERE category = ? AND status = 'active'", [topic]
+        ).fetchall()
+    assert (found.discrimination.n_refused, found.discrimination.n_results) == (n, 60)
+    assert n > 0
+    share = f"{n / 60:.0%} of the results of the scored run are left out of the scores"
+    assert share in failure_findings(found.discrimination)[1]
+    assert f"of the results of the scored eval run ({n})" in Page(render(found, failing)).text
+
+
+def test_findings_are_three_sentences_at_most_and_none_where_all_is_well(failing: Settings) -> None:
+    found = content(failing).discrimination
+    assert [len(re.findall(r"\.$", said)) for said in failure_findings(found)] == [1, 1, 1]
+    well = change(
+        failing,
+        "UPDATE incidents SET status = 'guarded'", "UPDATE judge_calibration SET verdict = 'GATE'",
+        "UPDATE failure_audit SET status = 'represented'",
+        "UPDATE annotation_queue SET status = 'kept'",
+    )  # fmt: skip
+    assert failure_findings(well.discrimination) == []
+    assert "findings" not in [attrs.get("class") for _, attrs in Page(render(well, failing)).tags]
+    steps = next_steps(well.score, discrimination=well.discrimination)
+    assert not [step for step in steps if "signs of failure" in step.what]
+
+
+def test_names_and_texts_of_failures_are_shown_and_never_executed(failing: Settings) -> None:
+    planted = " || ".join(HOSTILE[:-1]).replace("'", "''")
+    page = page_of(
+        failing,
+        *(f"UPDATE {table} SET {column} = '{planted}'" for table, column in (
+            ("failure_batches", "note"), ("failure_audit", "reason"), ("incidents", "title"),
+            ("incidents", "severity"), ("incidents", "category"),
+            ("judge_calibration", "reason"), ("judge_calibration", "what_would_change_it"),
+            ("judge_calibration", "judge_model"), ("judge_calibration", "notes"),
+            ("ci_suites", "note"), ("ci_suite_cases", "reason"),
+            ("ci_suite_cases", "failure_mode"), ("case_discrimination", "review"),
+            ("texts", "text"), ("failure_audit", "quarter"),
+        )),
+        *(f"UPDATE {table} SET {column} = '{planted}' || {column}" for table, column in (
+            ("failure_signals", "signal"), ("signal_precision", "signal"),
+            ("failure_audit", "category"), ("incidents", "incident_id"),
+            ("judge_calibration", "judge_id"), ("judge_calibration", "category"),
+            ("ci_suite_cases", "incident_id"),
+        )),
+    )  # fmt: skip
+    for text in HOSTILE[:-1]:
+        assert text in page.said
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        ("widening", "learnt by heart"), ("gap", "that the gap grows is not shown"),
+        ("none", "which chance may explain"), ("insufficient", "Too little to tell: 12 results"),
+    ],
+)  # fmt: skip
+def test_the_goodhart_watch_says_what_its_tests_say(verdict: str, said: str) -> None:
+    watch = pl.DataFrame(
+        {
+            "verdict": [verdict], "mean_gap": [-0.04], "gap_p_value": [0.31], "slope": [0.02],
+            "slope_p_value": [0.01], "fresh_cases": [12],
+        }
+    )  # fmt: skip
+    told = goodhart_in_words(watch)
+    assert told is not None
+    assert said in told
+    if verdict != "insufficient":
+        assert "4.0 percentage points below fresh cases" in told
+
+
+def test_bars_are_as_tall_as_their_values() -> None:
+    drawn = bars([0.0, 2.0, 4.0], ["a", "<b>", "c"])
+    tall = [float(height) for height in re.findall(r'height="([\d.]+)"/></g>', drawn)]
+    assert tall == pytest.approx([0, max(tall) / 2, max(tall)])
+    assert "&lt;b&gt;" in drawn
+    assert 'height="0.0"' in bars([0.0], ["nothing"])
+
+
+def test_an_interval_stays_on_its_line() -> None:
+    for value, low, high in ((0.01, 0.0, 0.2), (0.1, 0.02, 0.4)):
+        drawn = interval(value, low, high, "a share", most=0.1)
+        (middle,) = re.findall(r'cx="([\d.]+)"', drawn)
+        ((start, end),) = re.findall(r'reaches" d="M([\d.]+) [\d.]+H([\d.]+)"', drawn)
+        assert 5 <= float(start) <= float(middle) <= float(end) <= 119
+    assert "circle" not in interval(None, None, None, "")
+
+
+@pytest.mark.skipif(chromium.FOUND is None, reason="no Chromium is installed")
+def test_a_browser_shows_failures_at_every_width_and_says_what_a_bar_is(
+    failing: Settings, tmp_path: Path
+) -> None:
+    with duckdb.connect(failing.published) as con:
+        long = "'" + "w" * 300 + "'"
+        con.execute(f"UPDATE incidents SET title = {long}, severity = {long}")
+        con.execute(f"UPDATE failure_audit SET category = category || {long}")
+        con.execute(f"UPDATE ci_suite_cases SET reason = {long}, failure_mode = {long}")
+        con.execute(f"UPDATE judge_calibration SET judge_id = {long}, reason = {long}")
+    written = write_report(failing)
+    with chromium.page(tmp_path / "profile") as browser:
+        for width in (360, 768, 1200):
+            browser.resize(width)
+            browser.open(written.path.resolve().as_uri())
+            assert browser.run("document.documentElement.scrollWidth") <= width
+            told = browser.run(
+                "const bar = document.querySelector('.bars g');"
+                "bar.scrollIntoView(); bar.dispatchEvent(new PointerEvent('pointerover',"
+                " {bubbles: true, pointerType: 'mouse', clientX: 90, clientY: 90}));"
+                "document.getElementById('tip').innerText"
+            )
+            assert re.fullmatch(r"Week to \S+: \d+ turns, [\d.]+ per 1,000", told), told
+        assert not browser.trouble
 
 
 def test_certificates_are_tabled_with_the_refused_first() -> None:

@@ -30,7 +30,7 @@ def failure_content(found: Discrimination, as_of: datetime) -> dict[str, Any]:
         "signals": signals,
         "signals_said": _in_words(found.signals),
         "weeks": found.signals["as_of"].n_unique(),
-        "per_1000": found.signals["n_turns"].count() > 0,
+        "per_1000": _turns_known(found.signals),
         "batch": found.batch,
         "audit": audit[:_MOST_CATEGORIES],
         "more_categories": max(0, len(audit) - _MOST_CATEGORIES),
@@ -53,39 +53,47 @@ def _signals(found: Discrimination) -> list[dict[str, Any]]:
     ]
     names += sorted(set(precision) - set(names) - {NO_SIGNAL, ANY})
     names += [NO_SIGNAL] * (NO_SIGNAL in precision)
+    per_1000 = _turns_known(found.signals)
     return [
-        _signal(
-            name, found.signals.filter(pl.col("signal") == name).to_dicts(), precision.get(name)
-        )
+        _counted(found.signals.filter(pl.col("signal") == name).to_dicts(), per_1000)
+        | _labelled(precision.get(name))
+        | {
+            "name": {ANY: "any of them", NO_SIGNAL: "none of them"}.get(name, name),
+            "plain": name in (ANY, NO_SIGNAL),
+        }
         for name in names
     ]
 
 
-def _signal(
-    name: str, weeks: Sequence[Mapping[str, Any]], known: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    rates = [_per_1000(week) for week in weeks]
-    heights = [
-        float(week["n_signals"]) if rate is None else rate
-        for week, rate in zip(weeks, rates, strict=True)
-    ]
+def _counted(weeks: Sequence[Mapping[str, Any]], per_1000: bool) -> dict[str, Any]:
+    if not weeks:
+        return {"bars": None, "newest": None, "rate": None}
+    rates = [_per_1000(week) for week in weeks] if per_1000 else []
     tips = [
         f"Week to {week['as_of']:%Y-%m-%d}: {_turns(week['n_signals'])}"
-        + ("" if rate is None else f", {rate:.1f} per 1,000")
-        for week, rate in zip(weeks, rates, strict=True)
+        + (f", {rates[i]:.1f} per 1,000" if rates else "")
+        for i, week in enumerate(weeks)
     ]
-    row = known or {"n_labelled": 0, "n_bad": 0, "precision": None}
     return {
-        "name": {ANY: "any of them", NO_SIGNAL: "none of them"}.get(name, name),
-        "plain": name in (ANY, NO_SIGNAL),
-        "bars": bars(heights, tips) if weeks else None,
-        "newest": weeks[-1]["n_signals"] if weeks else None,
-        "rate": rates[-1] if weeks else None,
+        "bars": bars(rates or [week["n_signals"] for week in weeks], tips),
+        "newest": weeks[-1]["n_signals"],
+        "rate": rates[-1] if rates else None,
+    }
+
+
+def _labelled(precision: Mapping[str, Any] | None) -> dict[str, Any]:
+    row = precision or {"n_labelled": 0, "n_bad": 0, "precision": None}
+    return {
         "precision": row["precision"],
         "n_labelled": row["n_labelled"],
         "n_bad": row["n_bad"],
         "interval": _share_interval(row, "precision", f"{row['n_labelled']} labelled turns"),
     }
+
+
+def _turns_known(signals: pl.DataFrame) -> bool:
+    """Whether each week's turns are known, so that weeks compare as rates."""
+    return len(signals) > 0 and signals["n_turns"].null_count() == 0
 
 
 def _share_interval(row: Mapping[str, Any], name: str, basis: str, most: float = 1.0) -> Any:
@@ -102,26 +110,25 @@ def _in_words(signals: pl.DataFrame) -> str | None:
     weeks = signals.filter(pl.col("signal") == ANY).to_dicts()
     if not weeks:
         return None
-    *before, newest = [_per_1000(week) for week in weeks]
-    if newest is None:
-        return f"{_turns(weeks[-1]['n_signals'])} of the newest week bear a sign of failure."
     single = signals.filter((pl.col("signal") != ANY) & (pl.col("as_of") == weeks[-1]["as_of"]))
     first = single.sort("n_signals", "signal", descending=[True, False])["signal"][0]
-    known = [rate for rate in before if rate is not None]
-    usual = sum(known) / len(known) if known else None
+    most = f"the most frequent sign is “{first.replace('_', ' ')}”"
+    if not _turns_known(signals):
+        n = weeks[-1]["n_signals"]
+        return f"{_turns(n)} of the newest week bear{'s' * (n == 1)} a sign of failure; {most}."
+    *before, newest = [_per_1000(week) for week in weeks]
     compared = (
-        ""
-        if usual is None
-        else f", against {usual:.0f} on average in the {_weeks(len(known))} before"
+        f", against {sum(before) / len(before):.0f} on average in the {_weeks(len(before))} before"
+        if before
+        else ""
     )
     return (
-        f"{newest:.0f} of 1,000 turns bore a sign of failure in the newest week{compared}; the most"
-        f" frequent sign is “{first.replace('_', ' ')}”."
+        f"{newest:.0f} of 1,000 turns bore a sign of failure in the newest week{compared}; {most}."
     )
 
 
-def _per_1000(week: Mapping[str, Any]) -> float | None:
-    return 1000 * week["n_signals"] / week["n_turns"] if week["n_turns"] else None
+def _per_1000(week: Mapping[str, Any]) -> float:
+    return 1000 * week["n_signals"] / week["n_turns"]
 
 
 def _audit(audit: pl.DataFrame, as_of: datetime) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ import duckdb
 import polars as pl
 
 from evalcov_pipeline.storage.annotation import WAITING
+from evalcov_pipeline.storage.judges import refused_judges
 from evalcov_pipeline.storage.warehouse import frame, one_row
 
 WEEKS = 26
@@ -64,7 +65,8 @@ def read_discrimination(
         as_of: of the score that is reported.
         run_id: eval run of that score.
     """
-    results = one_row(con, _RESULTS, [as_of, run_id]) or {}
+    refused = refused_judges(con, as_of)
+    results = con.execute(_RESULTS, [run_id]).fetchall()
     suite = one_row(con, "SELECT * FROM ci_suites ORDER BY chosen_at DESC, suite_id LIMIT 1")
     return Discrimination(
         signals=frame(con, _SIGNALS, [as_of, WEEKS]),
@@ -92,8 +94,8 @@ def read_discrimination(
             " ORDER BY judge_id, judge_model, prompt_version, rubric_version, category",
             [as_of],
         ),
-        n_results=results.get("n_results", 0),
-        n_refused=results.get("n_refused", 0),
+        n_results=sum(n for *_, n in results),
+        n_refused=sum(n for judge, category, n in results if judge in refused.get(category, ())),
         suite=suite,
         suite_cases=frame(
             con,
@@ -123,12 +125,14 @@ WITH seen AS (
 ), turns AS (
   SELECT as_of, sum(1 / inclusion_probability) AS n_turns FROM trace_sample
   WHERE started_at >= as_of - INTERVAL 7 DAY GROUP BY as_of
+), batches AS (
+  SELECT as_of, max(n_turns) AS n_turns FROM failure_batches GROUP BY as_of
 )
 SELECT as_of, signal, coalesce(n_signals, 0) AS n_signals,
-       coalesce(b.n_turns, turns.n_turns) AS n_turns
+       coalesce(batches.n_turns, turns.n_turns) AS n_turns
 FROM (FROM looked, (SELECT DISTINCT signal FROM counted))
 LEFT JOIN counted USING (as_of, signal) LEFT JOIN turns USING (as_of)
-LEFT JOIN failure_batches b USING (as_of)
+LEFT JOIN batches USING (as_of)
 ORDER BY as_of, signal
 """
 """Turns are counted where a batch was drawn from them, else estimated from the week's sample."""
@@ -145,13 +149,7 @@ FROM newest LEFT JOIN annotation_queue q USING (batch_id) LEFT JOIN labels USING
 GROUP BY ALL
 """
 _RESULTS = """
-WITH refused AS (
-  SELECT DISTINCT judge_id, category FROM judge_calibration WHERE verdict = 'REFUSED'
-  AND calibrated_at = (SELECT max(calibrated_at) FROM judge_calibration WHERE calibrated_at <= $1)
-)
-SELECT count(*) AS n_results, count(refused.judge_id) AS n_refused
+SELECT judge_id, coalesce(r.category, c.category), count(*)
 FROM eval_results r LEFT JOIN eval_cases c USING (case_id)
-LEFT JOIN refused ON refused.judge_id = r.judge_id
-  AND refused.category = coalesce(r.category, c.category)
-WHERE run_id = $2 AND repeat = 0
+WHERE run_id = ? AND repeat = 0 GROUP BY ALL
 """
