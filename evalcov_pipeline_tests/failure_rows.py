@@ -198,12 +198,14 @@ def _write_suite(con: duckdb.DuckDBPyConnection, as_of: datetime, cases: Sequenc
         "suite_id": suite_id, "created_at": as_of, "chosen_at": as_of, "n_cases": len(chosen),
         "n_deciding": len(chosen) - 1, "budget_s": 300.0, "workers": 4, "expected_s": 212.0,
         "detection_power": 0.83, "n_failure_modes": len(CATEGORIES), "note": None,
+        "weighed_by": "evenly",
         "left_out": orjson.dumps(left_out).decode(),
     }  # fmt: skip
     _write(con, "ci_suites", [suite])
     rows = [
         {
-            "suite_id": suite_id, "case_id": case, "rank": number + 1, "decides": number != 1,
+            "suite_id": suite_id, "case_id": case, "version": 1,
+            "rank": number + 1, "decides": number != 1,
             "reason": "guards incident INC-2" if number < 2 else "adds 3.1% detection",
             "expected_s": 3.5, "failure_mode": CATEGORIES[number % 5], "pass_rate": 0.97,
             "pass_rate_tries": 12.0, "incident_id": "INC-2" if number < 2 else None,
@@ -218,7 +220,7 @@ def _write_suite(con: duckdb.DuckDBPyConnection, as_of: datetime, cases: Sequenc
 def _told(case: str, number: int, as_of: datetime) -> dict[str, Any]:
     flaky = 24 <= number < 28
     return {
-        "case_id": case, "n_runs": 10, "n_failed": number % 4, "n_known_bad": 3,
+        "case_id": case, "status": "active", "n_runs": 10, "n_failed": number % 4, "n_known_bad": 3,
         "pass_rate": 0.9, "pass_rate_tries": 12.0, "flip_rate": 0.1,
         "flakiness": 0.4 if flaky else 0.02, "flaky": flaky, "saturated": number % 4 == 0,
         "broken": False, "failing": False, "discrimination": None,

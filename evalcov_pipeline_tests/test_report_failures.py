@@ -17,7 +17,7 @@ from evalcov_pipeline.reports.page import render, write_report
 from evalcov_pipeline.reports.plots import certificates_table, signal_plot, suite_table
 from evalcov_pipeline.reports.suites import goodhart_in_words
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.report_failures import ANY
+from evalcov_pipeline.storage.failure_labels import ANY
 from evalcov_pipeline_tests import chromium
 from evalcov_pipeline_tests.conftest import TOPICS
 from evalcov_pipeline_tests.failure_rows import SIGNALS, TABLES, certificates, write_failures

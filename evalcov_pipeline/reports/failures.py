@@ -9,10 +9,9 @@ from typing import Any
 import polars as pl
 
 from evalcov_pipeline.reports.marks import bars, interval
-from evalcov_pipeline.storage.report_failures import ANY, Discrimination
+from evalcov_pipeline.storage.failure_labels import ANY, NONE
+from evalcov_pipeline.storage.report_failures import Discrimination
 
-NO_SIGNAL = "none"
-"""Stands among precisions for turns without a signal."""
 UNREPRESENTED = "unrepresented"
 _MOST_CATEGORIES, _MOST_INCIDENTS = 15, 12
 
@@ -51,15 +50,15 @@ def _signals(found: Discrimination) -> list[dict[str, Any]]:
         name
         for name, _ in sorted(totals.iter_rows(), key=lambda row: (row[0] != ANY, -row[1], row[0]))
     ]
-    names += sorted(set(precision) - set(names) - {NO_SIGNAL, ANY})
-    names += [NO_SIGNAL] * (NO_SIGNAL in precision)
+    names += sorted(set(precision) - set(names) - {NONE, ANY})
+    names += [NONE] * (NONE in precision)
     per_1000 = _turns_known(found.signals)
     return [
         _counted(found.signals.filter(pl.col("signal") == name).to_dicts(), per_1000)
         | _labelled(precision.get(name))
         | {
-            "name": {ANY: "any of them", NO_SIGNAL: "none of them"}.get(name, name),
-            "plain": name in (ANY, NO_SIGNAL),
+            "name": {ANY: "any of them", NONE: "none of them"}.get(name, name),
+            "plain": name in (ANY, NONE),
         }
         for name in names
     ]

@@ -12,14 +12,13 @@ import polars as pl
 
 from evalcov_pipeline.reports.drawing import shortened
 from evalcov_pipeline.reports.judges import VERDICTS, version_of
+from evalcov_pipeline.storage.failure_labels import ANY, NONE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LONGEST_LABEL = 60
 _LONGEST_CELL = 200
-POOLED_SIGNALS = ("none", "any")
-"""Rows of `signal_precision` that are of no single signal."""
 _COLOURS = {
     "liability": "#b3261e",
     "gap": "#e8710a",
@@ -107,7 +106,7 @@ def signal_plot(weeks: pl.DataFrame, most: int = 12) -> bytes:
     from matplotlib.ticker import MaxNLocator
 
     counts = (
-        weeks.filter(~pl.col("signal").is_in(POOLED_SIGNALS))
+        weeks.filter(~pl.col("signal").is_in([ANY, NONE]))
         .pivot("signal", index="as_of", values="n_signals", aggregate_function="sum")
         .sort("as_of")
         .fill_null(0)

@@ -10,14 +10,13 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from evalcov_pipeline.storage.annotation import WAITING
+from evalcov_pipeline.storage.annotation import WAITING, outcomes_of
+from evalcov_pipeline.storage.failure_labels import ANY
 from evalcov_pipeline.storage.judges import refused_judges
 from evalcov_pipeline.storage.warehouse import frame, one_row
 
 WEEKS = 26
 """Weeks of signals that the report looks back."""
-ANY = "any"
-"""Stands among signals for turns with at least one of them."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def read_discrimination(
             " (SELECT max(as_of) FROM signal_precision WHERE as_of <= ?) ORDER BY signal",
             [as_of],
         ),
-        batch=one_row(con, _BATCH, [as_of, list(WAITING)]),
+        batch=_batch(con, as_of),
         audit=frame(
             con,
             "SELECT * FROM failure_audit WHERE quarter = (SELECT max(quarter) FROM failure_audit)"
@@ -106,10 +105,32 @@ def read_discrimination(
         discrimination=frame(
             con,
             "SELECT d.*, category, text FROM case_discrimination d JOIN eval_cases USING (case_id)"
-            " LEFT JOIN texts USING (text_hash) WHERE status = 'active' ORDER BY case_id",
+            " LEFT JOIN texts USING (text_hash) WHERE d.status = 'active' ORDER BY case_id",
         ),
         goodhart=frame(con, 'SELECT * FROM goodhart_watch ORDER BY "at"'),
     )
+
+
+def _batch(con: duckdb.DuckDBPyConnection, as_of: datetime) -> Mapping[str, Any] | None:
+    batch = one_row(
+        con,
+        "SELECT * FROM failure_batches WHERE as_of <= ? ORDER BY as_of DESC, batch_id LIMIT 1",
+        [as_of],
+    )
+    if batch is None:
+        return None
+    tasks = con.execute(
+        "SELECT task_id, raters_wanted, status FROM annotation_queue WHERE batch_id = ?",
+        [batch["batch_id"]],
+    ).fetchall()
+    settled = {task: wanted for task, wanted, status in tasks if status not in WAITING}
+    labels = [one.label for one in outcomes_of(con, settled).values() if one.label]
+    return {
+        **batch,
+        "waiting": sum(status in WAITING for *_, status in tasks),
+        "labelled": len(labels),
+        "bad": sum(label.passed is False for label in labels),
+    }
 
 
 _SIGNALS = f"""
@@ -136,18 +157,6 @@ LEFT JOIN batches USING (as_of)
 ORDER BY as_of, signal
 """
 """Turns are counted where a batch was drawn from them, else estimated from the week's sample."""
-_BATCH = """
-WITH newest AS (
-  FROM failure_batches WHERE as_of <= $1 ORDER BY as_of DESC, batch_id DESC LIMIT 1
-), labels AS (
-  SELECT task_id, avg(passed::INTEGER) AS passed FROM annotations GROUP BY task_id
-)
-SELECT newest.*, count(*) FILTER (list_contains($2, q.status)) AS waiting,
-       count(*) FILTER (q.status IN ('kept', 'rejected')) AS labelled,
-       count(*) FILTER (q.status IN ('kept', 'rejected') AND passed < 0.5) AS bad
-FROM newest LEFT JOIN annotation_queue q USING (batch_id) LEFT JOIN labels USING (task_id)
-GROUP BY ALL
-"""
 _RESULTS = """
 SELECT judge_id, coalesce(r.category, c.category), count(*)
 FROM eval_results r LEFT JOIN eval_cases c USING (case_id)
