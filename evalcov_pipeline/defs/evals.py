@@ -8,6 +8,7 @@ from evalcov_pipeline.defs.resources import WarehouseResource
 from evalcov_pipeline.defs.signals import TASKS_WAITING
 from evalcov_pipeline.defs.specs import checked, row_count, table_spec
 from evalcov_pipeline.settings import Settings
+from evalcov_pipeline.storage.incident_tasks import queue_incidents
 from evalcov_pipeline.storage.ingest_evals import merge_and_derive
 from evalcov_pipeline.storage.ledger import broken_link
 from evalcov_pipeline.storage.warehouse import size
@@ -32,8 +33,8 @@ recorded = [
 def eval_suite(warehouse: WarehouseResource, settings: dg.ResourceParam[Settings]):
     """The suite of today, derived from the ledger, and a summary of every eval run.
 
-    What people decided about queued queries enters the ledger first. A ledger whose chain is broken
-    changes nothing.
+    What people decided about queued queries enters the ledger first. Then people are asked about
+    traces of incidents that lack cases. A ledger whose chain is broken changes nothing.
     """
     with warehouse.reader() as con:
         broken = broken_link(con)
@@ -47,6 +48,7 @@ def eval_suite(warehouse: WarehouseResource, settings: dg.ResourceParam[Settings
     )
     with warehouse.writer() as con:
         merged, cases, runs = merge_and_derive(con, settings, now())
+        queue_incidents(con, settings, now())
         versions = size(con, "eval_case_versions")
     yield dg.MaterializeResult(
         asset_key="eval_cases",

@@ -8,6 +8,7 @@ from datetime import timedelta
 import dagster as dg
 from pydantic import BaseModel
 
+from evalcov_pipeline.defs.incidents import INCIDENTS, imported
 from evalcov_pipeline.defs.jobs import daily_traces
 from evalcov_pipeline.defs.partitions import PARTITION_RANGE, now
 from evalcov_pipeline.defs.requests import MAX_ATTEMPTS, Request, advance
@@ -15,6 +16,7 @@ from evalcov_pipeline.defs.signals import LABELS, VERDICTS, labelled
 from evalcov_pipeline.settings import DEMO_MARK, Settings
 from evalcov_pipeline.storage import inbox
 from evalcov_pipeline.storage.ingest_annotations import AnnotationsReport
+from evalcov_pipeline.storage.ingest_incidents import IncidentsReport
 from evalcov_pipeline.storage.ingest_verdicts import VerdictsReport
 from evalcov_pipeline.storage.lake import days_pending
 
@@ -43,6 +45,8 @@ def take_files(
             context.log_event(dg.AssetMaterialization(LABELS, metadata=facts))
         elif isinstance(outcome, VerdictsReport):
             context.log_event(dg.AssetMaterialization(VERDICTS, metadata=asdict(outcome)))
+        elif isinstance(outcome, IncidentsReport):
+            context.log_event(dg.AssetMaterialization(INCIDENTS, metadata=imported(outcome)))
 
 
 @dg.job(executor_def=dg.in_process_executor)

@@ -67,7 +67,8 @@ class Chain:
         """
         if (broken := self.broken_link(con)) is not None:
             raise BadInput(
-                what=f"the ledger of {self.what} is broken at event {broken}: nothing is added to it",
+                what=f"the ledger of {self.what} is broken at event {broken}:"
+                " nothing is added to it",
                 where=self.table,
                 what_to_do="restore the warehouse from a backup; `evalcov doctor` checks it",
             )

@@ -16,9 +16,10 @@ from evalcov_pipeline.storage.files import move, write_whole
 from evalcov_pipeline.storage.ingest import IngestReport, file_id, ingest_traces
 from evalcov_pipeline.storage.ingest_annotations import AnnotationsReport, ingest_annotations
 from evalcov_pipeline.storage.ingest_evals import ingest_evals
+from evalcov_pipeline.storage.ingest_incidents import IncidentsReport, ingest_incidents
 from evalcov_pipeline.storage.ingest_verdicts import VerdictsReport, ingest_verdicts
 
-Report = IngestReport | AnnotationsReport | VerdictsReport
+Report = IngestReport | AnnotationsReport | IncidentsReport | VerdictsReport
 
 _IMPORTS: dict[str, Callable[[Sequence[Path], Settings], Report]] = {
     "traces": ingest_traces,
@@ -26,6 +27,7 @@ _IMPORTS: dict[str, Callable[[Sequence[Path], Settings], Report]] = {
     "results": lambda paths, settings: ingest_evals("results", paths, settings),
     "annotations": ingest_annotations,
     "verdicts": ingest_verdicts,
+    "incidents": ingest_incidents,
 }
 _MARK = ".done"
 _NOT_INPUT = (_MARK, ".part", ".partial", ".tmp", ".crdownload")

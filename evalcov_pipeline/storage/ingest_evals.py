@@ -16,6 +16,7 @@ from evalcov_pipeline.formats import AUTO, HOPELESS, find, nothing_read
 from evalcov_pipeline.formats.lines import Reject
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.evals import add_results, derive_suite, summarise_runs
+from evalcov_pipeline.storage.incidents import derive_incidents
 from evalcov_pipeline.storage.ingest import (
     IngestReport,
     Quarantine,
@@ -107,7 +108,7 @@ def ingest_evals(
         span = traffic_span(settings.lake)
         with Warehouse(settings.warehouse, settings.lock_timeout_s).writer() as con:
             if kind == "evals":
-                cases = _redacted(rows, redactor(settings.redaction))
+                cases = clean_cases(rows, redactor(settings.redaction))
                 report = record_cases(con, cases, at=at, actor="evalcov ingest evals")
                 accepted = report.imported + report.edited + report.retired
                 refused = len(report.refused)
@@ -149,7 +150,7 @@ def merge_and_derive(
 def derive_evals(
     con: duckdb.DuckDBPyConnection, settings: Settings, oldest_traffic: datetime | None
 ) -> tuple[pl.DataFrame, int]:
-    """Derive the suite from the ledger and the runs from the results.
+    """Derive the suite from the ledger, the runs from the results, and what guards each incident.
 
     Returns:
         The rows of `eval_cases`, and the number of runs.
@@ -160,6 +161,7 @@ def derive_evals(
         redact_all=redactor(settings.redaction),
         with_previous_turn=settings.embedding.text == "query_with_previous_turn",
     )
+    derive_incidents(con, settings.failures.incident_cases)
     return cases, summarise_runs(con, settings.evals.complete_share)
 
 
@@ -170,7 +172,7 @@ def without_personal_data(rows: pl.DataFrame, settings: Settings) -> pl.DataFram
     return rows.with_columns(pl.col("output").replace(clean))
 
 
-def _redacted(
+def clean_cases(
     cases: Sequence[dict[str, Any]], redact_all: Callable[[Sequence[str]], list[str]]
 ) -> list[dict[str, Any]]:
     """Cases without personal data in the contents of `input` and in `expected`."""

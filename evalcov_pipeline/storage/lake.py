@@ -436,17 +436,18 @@ def traffic_span(lake: Path) -> tuple[datetime, datetime] | None:
     return None if oldest is None else (oldest, newest)
 
 
-def newest_traffic(lake: Path) -> datetime | None:
-    """Start of the newest production trace that was imported, its day compacted or not."""
-    days = sorted((lake / "staging").glob("date=*"))[-2:]  # a trace may run across midnight
+def newest_query(lake: Path) -> datetime | None:
+    """Start of the newest production query that was imported, its day compacted or not.
+
+    None where there is none on the last two days with spans.
+    """
+    days = sorted((lake / "staging").glob("date=*"))[-2:]  # what is said of a trace may come later
     with _naming_damage(lake):
-        began = (
+        newest: datetime | None = (
             _staged_spans([file for day in days for file in sorted(day.glob("*.parquet"))])
-            .group_by(TRACE)
-            .agg(pl.min("started_at"), pl.col("set_aside").is_not_null().any())
-            .filter(~pl.col("set_aside"))
+            .filter(pl.col("query_text").is_not_null(), pl.col("set_aside").is_null())
             .select(pl.max("started_at"))
             .collect()
+            .item()
         )
-    newest: datetime | None = began.item()
     return newest

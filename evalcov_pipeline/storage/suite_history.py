@@ -43,8 +43,8 @@ def case_history(con: duckdb.DuckDBPyConnection, case_id: str) -> list[dict[str,
     """Every version of a case, oldest first.
 
     Returns:
-        version, event, at, actor, plan_id, raters and `changed`: a mapping of the fields that
-        differ from the version before to {before, after}.
+        version, event, at, actor, plan_id, incident_id, raters and `changed`: a mapping of the
+        fields that differ from the version before to {before, after}.
 
     Raises:
         BadInput: no such case.
@@ -73,6 +73,7 @@ def case_history(con: duckdb.DuckDBPyConnection, case_id: str) -> list[dict[str,
                 "version": len(versions) + 1,
                 **{name: event[name] for name in ("event", "at", "actor")},
                 "plan_id": case.get("plan_id"),
+                "incident_id": case.get("incident_id"),
                 "raters": case.get("raters"),
                 "changed": {
                     name: {"before": before.get(name), "after": case.get(name)} for name in names
