@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from evalcov_pipeline.cli.ingest import Kind, ingest_files
+from evalcov_pipeline.cli.ingest import Kind, ingest_files, ingest_incident_files
 from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.cli.status import print_status
 from evalcov_pipeline.errors import BadInput
@@ -36,6 +36,7 @@ def command(budget: int | None) -> None:
     _prepare(settings)
     for kind, pattern in _KINDS.items():
         ingest_files(settings, kind, sorted(SAMPLE.glob(pattern)))
+    ingest_incident_files(settings, [SAMPLE / "incidents.jsonl"])
     run_sample(settings)
     if budget:
         close_loop(settings, budget)

@@ -35,8 +35,9 @@ def _checks(settings: Settings) -> Iterator[tuple[str, bool, str]]:
 
     from evalcov_pipeline.embedding import EmbeddingModelError
     from evalcov_pipeline.storage.embedding import embedder
+    from evalcov_pipeline.storage.incidents import INCIDENTS, lost_incident
     from evalcov_pipeline.storage.lake import days_pending
-    from evalcov_pipeline.storage.ledger import broken_link, head, lost_regression
+    from evalcov_pipeline.storage.ledger import broken_link, head, regression_cases
     from evalcov_pipeline.storage.taxonomies import is_intact
     from evalcov_pipeline.storage.texts import redactor
     from evalcov_pipeline.storage.warehouse import Warehouse, one_row
@@ -67,12 +68,12 @@ def _checks(settings: Settings) -> Iterator[tuple[str, bool, str]]:
     try:
         with Warehouse(settings.warehouse, settings.lock_timeout_s).reader() as con:
             broken, ends = broken_link(con), head(con)
-            lost = lost_regression(con)
+            regression = regression_cases(con)
+            lost, incidents_end = lost_incident(con), INCIDENTS.head(con)
             counts = one_row(
                 con,
                 "SELECT (SELECT count(*) FROM eval_case_events) AS events,"
-                " (SELECT count(*) FROM eval_cases WHERE regression AND status = 'active')"
-                " AS regressions,"
+                " (SELECT count(*) FROM incidents) AS incidents,"
                 " (SELECT count(*) FROM coverage_scores WHERE headline) AS weeks,"
                 " (SELECT list(taxonomy_id) FROM taxonomies) AS of_queries,"
                 " (SELECT list(taxonomy_id) FROM session_taxonomies) AS of_sessions,"
@@ -89,10 +90,14 @@ def _checks(settings: Settings) -> Iterator[tuple[str, bool, str]]:
     if broken is not None:
         found = f"the chain breaks at event {broken}: restore the warehouse from a backup"
     yield "eval case ledger", broken is None, found
-    found = f"{counts['regressions']} active, none was lost"
-    if lost is not None:
-        found = f"event {lost[0]}: {lost[1]}"
-    yield "regression cases", lost is None, found
+    found = f"{len(regression.active)} active, none was lost"
+    if regression.superseded:
+        found += f", stricter ones took the place of {len(regression.superseded)}"
+    yield "regression cases", regression.lost is None, regression.lost or found
+    found = f"{counts['incidents']} in {incidents_end[0]} versions" if incidents_end else "none yet"
+    if incidents_end:
+        found += f", chain intact, newest {incidents_end[1][:16]}"
+    yield "incidents", lost is None, lost or found
     of_sessions = counts["of_sessions"] or []
     names = (counts["of_queries"] or []) + of_sessions
     damaged = [

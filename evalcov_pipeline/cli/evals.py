@@ -96,8 +96,9 @@ def _instant(as_of: datetime | None) -> datetime:
 
 
 def _decided(version: Mapping[str, Any]) -> str:
-    plan = f", plan {version['plan_id']}" if version["plan_id"] else ""
-    return f"{plan}, labelled by {', '.join(version['raters'])}" if version["raters"] else plan
+    ids = ((name, version[f"{name}_id"]) for name in ("plan", "incident"))
+    origin = "".join(f", {name} {value}" for name, value in ids if value)
+    return f"{origin}, labelled by {', '.join(version['raters'])}" if version["raters"] else origin
 
 
 def _print_counts(title: str, counts: Iterable[tuple[Any, ...]]) -> None:

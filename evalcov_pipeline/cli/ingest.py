@@ -12,12 +12,14 @@ import click
 
 from evalcov_pipeline.cli import BAD_INPUT, CHECK_FAILED
 from evalcov_pipeline.cli.progress import rows_read
+from evalcov_pipeline.cli.status import incidents_in_words
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats import find
 from evalcov_pipeline.settings import DEMO_MARK, Settings, get_settings
 from evalcov_pipeline.storage.ingest import IngestReport, ingest_traces, input_files
 from evalcov_pipeline.storage.ingest_annotations import ingest_annotations
 from evalcov_pipeline.storage.ingest_evals import ingest_evals
+from evalcov_pipeline.storage.ingest_incidents import IncidentsReport, ingest_incidents
 from evalcov_pipeline.storage.ingest_verdicts import ingest_verdicts
 
 Kind = Literal["traces", "evals", "results"]
@@ -29,7 +31,8 @@ _DEMO_DATA = (
 
 @click.command("ingest")
 @click.argument(
-    "kind", type=click.Choice(["traces", "evals", "results", "annotations", "verdicts"])
+    "kind",
+    type=click.Choice(["traces", "evals", "results", "annotations", "verdicts", "incidents"]),
 )
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--format", "format_", default="auto", show_default=True, help="Outside format.")
@@ -45,7 +48,7 @@ _DEMO_DATA = (
 @click.option("--strict", is_flag=True, help="Exit with 1 if a row was rejected.")
 @click.option("--replace-demo", is_flag=True, help="Throw the demo's data away first.")
 def command(
-    kind: Kind | Literal["annotations", "verdicts"],
+    kind: Kind | Literal["annotations", "verdicts", "incidents"],
     paths: tuple[str, ...],
     format_: str,
     mapping: tuple[str, ...],
@@ -90,6 +93,9 @@ def command(
         for name in _DEMO_DATA:
             old = settings.home / name
             shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+    if kind == "incidents":
+        incidents = ingest_incident_files(settings, paths, format_, fields)
+        return CHECK_FAILED if strict and incidents.rejected else 0
     report = ingest_files(settings, kind, paths, format_, fields, source)
     if report.unreadable:
         return BAD_INPUT
@@ -182,6 +188,35 @@ def _ingest_verdicts(
 
         jobs.announce(settings, signals.VERDICTS, asdict(report))
     return report.rejected
+
+
+def ingest_incident_files(
+    settings: Settings,
+    paths: Sequence[str | Path],
+    format_: str = "auto",
+    mapping: Mapping[str, str] | None = None,
+) -> IncidentsReport:
+    """Read incidents, print what came of them, and tell the sensors."""
+    with rows_read("incidents") as progress:
+        report = ingest_incidents(
+            paths, settings, format=format_, mapping=mapping, progress=progress
+        )
+    click.echo(
+        f"incidents: {report.new + report.edited} accepted ({report.edited} of them edited),"
+        f" {report.unchanged} duplicate, {report.rejected} rejected, from {report.files} file(s)"
+    )
+    if report.rejected:
+        click.echo(f"  rejected rows with their reasons: {settings.quarantine}", err=True)
+    click.echo(
+        f"suite: {report.cases_added} regression cases added, {report.tasks} traces queued for"
+        f" labels; {incidents_in_words(report.states)}"
+    )
+    if report.new or report.edited or report.cases_added:
+        from evalcov_pipeline.cli import jobs
+        from evalcov_pipeline.defs import incidents
+
+        jobs.announce(settings, incidents.INCIDENTS, incidents.imported(report))
+    return report
 
 
 def _mapping(pairs: Sequence[str]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from evalcov_pipeline.settings import Settings, get_settings
 
 _PATHS = 5
 _REVIEWED = 5
+_INCIDENTS = 5
 
 
 @click.command("status")
@@ -40,7 +41,12 @@ def print_status(
         return
     score = status["score"]
     click.echo(f"\nWeek to {score['as_of']:%Y-%m-%d}: {score['verdict']}")
-    for line in [*_figures(score), *_session_figures(status), *_review(status["review"])]:
+    for line in [
+        *_figures(score),
+        *_session_figures(status),
+        *_incident_figures(status),
+        *_review(status["review"]),
+    ]:
         click.echo(f"  {line}")
     if status["gaps"]:
         click.echo("Largest untested clusters:")
@@ -61,6 +67,7 @@ def read_status(settings: Settings, as_of: datetime | None = None) -> dict[str, 
     from evalcov_pipeline.reports.findings import next_steps
     from evalcov_pipeline.storage.annotation import WAITING
     from evalcov_pipeline.storage.case_discrimination import cases_to_review
+    from evalcov_pipeline.storage.incidents import incident_states
     from evalcov_pipeline.storage.published import reading
     from evalcov_pipeline.storage.report_sessions import read_sessions
     from evalcov_pipeline.storage.warehouse import frame, one_row
@@ -90,6 +97,7 @@ def read_status(settings: Settings, as_of: datetime | None = None) -> dict[str, 
             [score["as_of"], score["taxonomy_id"]],
         ).to_dicts()
         sessions = read_sessions(con, score["as_of"])
+        incidents = incident_states(con)
         waiting = con.execute(
             "SELECT count(*) FROM annotation_queue WHERE list_contains($1, status)", [list(WAITING)]
         ).fetchall()[0][0]
@@ -99,6 +107,7 @@ def read_status(settings: Settings, as_of: datetime | None = None) -> dict[str, 
         "gaps": gaps,
         "review": review,
         "waiting": waiting,
+        "incidents": incidents,
         "session_score": dict(sessions.score) if sessions else None,
         "session_sequences": list(sessions.orders.values()) if sessions else [],
         "session_paths": sessions.untested_paths.head(_PATHS).to_dicts() if sessions else [],
@@ -147,6 +156,20 @@ def _review(cases: Sequence[Mapping[str, Any]]) -> list[str]:
     more = ", ..." if len(cases) > _REVIEWED else ""
     what = "1 case" if len(cases) == 1 else f"{len(cases)} cases"
     return [f"review     {what} may expect the wrong answer: {names}{more}"]
+
+
+def incidents_in_words(states: Mapping[str, dict[str, str]]) -> str:
+    """How many incidents have no case, and which lack some; see `storage.incidents`."""
+    total = sum(map(len, states.values()))
+    lacking = [f"{name} {cases}" for name, cases in (states["open"] | states["partial"]).items()]
+    more = f" and {len(lacking) - _INCIDENTS} more" if len(lacking) > _INCIDENTS else ""
+    named = f": {', '.join(lacking[:_INCIDENTS])}{more}" if lacking else ""
+    return f"{len(states['open'])} of {total} incidents open{named}"
+
+
+def _incident_figures(status: Mapping[str, Any]) -> list[str]:
+    words = incidents_in_words(status["incidents"])
+    return [f"incidents  {words}"] if any(status["incidents"].values()) else []
 
 
 def _percent(share: float | None) -> str:
