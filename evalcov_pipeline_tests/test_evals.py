@@ -16,11 +16,11 @@ from evalcov_pipeline.storage.chain import GENESIS
 from evalcov_pipeline.storage.evals import (
     add_results,
     derive_suite,
-    first_tries,
     scored_run,
     suite,
     summarise_runs,
 )
+from evalcov_pipeline.storage.judges import admitted_results
 from evalcov_pipeline.storage.ledger import (
     broken_link,
     event_hash,
@@ -334,7 +334,7 @@ def test_reruns_of_failures_do_not_enter_the_pass_rate(con: duckdb.DuckDBPyConne
     assert add_results(con, again, APRIL) == (0, 0)
     summarise_runs(con, complete_share=0.9)
     assert con.execute("SELECT pass_rate FROM eval_runs").fetchall() == [(0.5,)]
-    assert first_tries(con, "r").rows() == [("a", True), ("b", False)]
+    assert admitted_results(con, "r", MAY).results.rows() == [("a", True), ("b", False)]
 
 
 def test_personal_data_in_a_case_does_not_reach_the_text_registry(

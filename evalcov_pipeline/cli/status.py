@@ -122,12 +122,14 @@ def _figures(score: Mapping[str, Any]) -> list[str]:
         f" {score['n_production']} sampled turns",
     ]
     if score["eval_score"] is None:
-        return [*lines, "quality    no complete eval run"]
+        return [*lines, f"quality    {score['judge_note'] or 'no complete eval run'}"]
     bounds = f"{_percent(score['reweighted_low'])} to {_percent(score['reweighted_high'])}"
     lines.append(
         f"quality    {_percent(score['eval_score'])} pass on the suite; {bounds} of production"
         f" traffic passes, {_percent(score['unmeasured_share'])} of traffic is unmeasured"
     )
+    if score["judge_note"]:
+        lines.append(f"judges     {score['judge_note']} {score['refused_results']} results")
     lines.append(f"trend      {score['diagnosis'] or '-'} ({score['diagnosis_reason']})")
     return lines
 

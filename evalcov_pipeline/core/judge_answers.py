@@ -135,7 +135,7 @@ def judged_answers(
     Raises:
         ValueError: a column is missing, or a probability is outside (0, 1].
     """
-    people = _settled(_shaped(labels, _LABELS, {"item_id", "rater", "passed"}), undeclared)
+    people = settled(labels, undeclared)
     held = (
         _shaped(verdicts, _VERDICTS, {"item_id", "judge_id", "passed"})
         .sort("at", maintain_order=True)
@@ -175,8 +175,16 @@ def _partitioned(held: pl.DataFrame, people: pl.DataFrame) -> Iterator[JudgedAns
             )  # fmt: skip
 
 
-def _settled(labels: pl.DataFrame, undeclared: Selection | None) -> pl.DataFrame:
-    """One row per labelled item, schema `_SETTLED`; two raters who differ leave it unsettled."""
+def settled(labels: pl.DataFrame, undeclared: Selection | None = None) -> pl.DataFrame:
+    """What people settled, by item; two raters who differ leave it unsettled.
+
+    Arguments and errors as in `judged_answers`.
+
+    Returns:
+        item_id, people (NULL where unsettled), first, second (independent labels),
+        people_category, inclusion_probability and selection.
+    """
+    labels = _shaped(labels, _LABELS, {"item_id", "rater", "passed"})
     p = labels["inclusion_probability"]
     if not (p.is_null() | ((p > 0) & (p <= 1))).all():
         raise ValueError("an inclusion probability must be above 0 and at most 1")

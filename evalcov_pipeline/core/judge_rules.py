@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from evalcov_pipeline.core.judge_bias import Biases
 from evalcov_pipeline.core.judge_figures import ENOUGH, Enough, Figures
 from evalcov_pipeline.core.judge_tables import Estimate
 
 Verdict = Literal["INSUFFICIENT", "REFUSED", "TREND_ONLY", "GATE"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 Wanted = Literal["any", "passing", "failing", "drawn", "second", "better_judge"]
 
 

@@ -86,7 +86,8 @@ class ScorePoint:
         eval_run: id of the eval run behind `eval_score`; None if there is none.
         eval_score: its pass rate, 0..1.
         n_results: results behind the pass rate.
-        judge: what decided pass or fail, e.g. judge id and version; None if no judge did.
+        judge: what decided pass or fail, e.g. judge id and version, and which of its verdicts were
+            left out; None if no judge did.
         refit_shift: at a refit, `jsd_adjusted` under the new taxonomy less under the previous one.
     """
 
@@ -227,7 +228,7 @@ def diagnose(history: Sequence[ScorePoint]) -> DiagnosisResult:
         if changes:
             when = f"{changes[-1]:%Y-%m-%d}"
             return DiagnosisResult(
-                "judge_changed", f"another judge since {when}: no trend across it"
+                "judge_changed", f"judged otherwise since {when}: no trend across it"
             )
         return DiagnosisResult(None, f"{len(recent)} of {_MIN_POINTS} scores that a trend needs")
     if len({point.eval_run for point in scored}) < 2:

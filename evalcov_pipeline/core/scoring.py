@@ -38,13 +38,15 @@ class WeekInputs:
         sample: one row per sampled turn: source, session_id, stratum, traffic_weight,
             steady_weight, text_hash, cluster_id.
         cases: one row per active case: case_id, cluster_id, designed, effective_at.
-        results: case_id and passed of the scored run's first tries.
+        results: case_id and passed of the scored run's first tries, as far as they are admitted.
         clusters: one row per named cluster: cluster_id, cluster_key, label.
         earlier: cluster_key and production_share_high of an earlier window that does not overlap
             with this one; empty if there is none.
         history: earlier headline scores, for the diagnosis.
         run_id: the scored eval run, None if there is none.
         judge: its judge.
+        judge_note: which of its verdicts are refused, None where none is.
+        refused_results: first tries that are not among `results` for that.
         refit_shift_from: `jsd_adjusted` of the same week under the previous taxonomy, at a refit.
 
     A whole session may be the unit too: one row per session, text_hash the hash of its content.
@@ -59,6 +61,8 @@ class WeekInputs:
     history: Sequence[ScorePoint]
     run_id: str | None
     judge: str | None
+    judge_note: str | None = None
+    refused_results: int = 0
     refit_shift_from: float | None = None
 
 
@@ -181,6 +185,8 @@ def score_week(inputs: WeekInputs, rules: WeekRules) -> WeekScore:
         "verdict": verdict.sentence,
         "eval_run_id": inputs.run_id,
         "judge_id": inputs.judge,
+        "judge_note": inputs.judge_note,
+        "refused_results": inputs.refused_results,
         "eval_score": eval_score,
         "reweighted_score": quality.reweighted_score,
         "reweighted_low": quality.low if quality.eval_score is not None else None,
@@ -245,7 +251,7 @@ def _diagnosis(
         eval_run=inputs.run_id,
         eval_score=eval_score,
         n_results=len(inputs.results),
-        judge=inputs.judge,
+        judge=": ".join(filter(None, (inputs.judge, inputs.judge_note))) or None,
         refit_shift=(
             0.0
             if inputs.refit_shift_from is None

@@ -30,7 +30,13 @@ _TREND = (
         table_spec(
             table,
             group="coverage",
-            deps=["trace_sample", "cluster_assignments", "eval_cases", "eval_runs"],
+            deps=[
+                "trace_sample",
+                "cluster_assignments",
+                "eval_cases",
+                "eval_runs",
+                "judge_calibration",
+            ],
             partitions_def=WEEKLY,
         )
         for table in TABLES
@@ -94,6 +100,8 @@ def _facts(table: str, report: WeekReport | None, as_of_: str) -> dict[str, obje
         "degraded": bool(score["degraded"]),
         "band": score["band"] or "none",
         "diagnosis": score["diagnosis"] or score["diagnosis_reason"],
+        "judges": score["judge_note"] or "no verdict is refused",
+        "refused_results": score["refused_results"],
     }
     return facts | {name: float(score[name]) for name in _TREND if score[name] is not None}
 

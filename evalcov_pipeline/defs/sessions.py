@@ -152,7 +152,13 @@ def session_assignment(
         table_spec(
             table,
             group="sessions",
-            deps=["session_assignments", "session_features", "case_features", "eval_runs"],
+            deps=[
+                "session_assignments",
+                "session_features",
+                "case_features",
+                "eval_runs",
+                "judge_calibration",
+            ],
             partitions_def=WEEKLY,
         )
         for table in TABLES

@@ -16,7 +16,8 @@ from evalcov_pipeline.core.scoring import WeekInputs, WeekRules, score_week
 from evalcov_pipeline.core.taxonomy import locate
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage import taxonomies
-from evalcov_pipeline.storage.evals import first_tries, scored_run, suite
+from evalcov_pipeline.storage.evals import scored_run, suite
+from evalcov_pipeline.storage.judges import NO_RESULTS, admitted_results
 from evalcov_pipeline.storage.merging import record_after
 from evalcov_pipeline.storage.sampling import has_traffic
 from evalcov_pipeline.storage.taxonomies import Family
@@ -142,12 +143,14 @@ def week_inputs(
         refit_shift_from: `jsd_adjusted` under the previous taxonomy, at a refit.
     """
     run = scored_run(con, as_of)
+    admitted = admitted_results(con, run["run_id"], as_of) if run else NO_RESULTS
     history = frame(
         con,
         f"""
         SELECT h.taxonomy_id, h.as_of, h.jsd_adjusted, h.jsd_ci_low, h.jsd_ci_high,
-               h.eval_run_id AS eval_run, h.eval_score, coalesce(r.n_cases, 0) AS n_results,
-               h.judge_id AS judge,
+               h.eval_run_id AS eval_run, h.eval_score,
+               coalesce(r.n_cases, 0) - coalesce(h.refused_results, 0) AS n_results,
+               nullif(concat_ws(': ', h.judge_id, h.judge_note), '') AS judge,
                h.jsd_adjusted - p.jsd_adjusted AS refit_shift
         FROM {family.scores} h
         LEFT JOIN {family.scores} p ON p.as_of = h.as_of AND NOT p.headline
@@ -161,9 +164,7 @@ def week_inputs(
         as_of=as_of,
         sample=sample,
         cases=cases,
-        results=first_tries(con, run["run_id"])
-        if run
-        else pl.DataFrame(schema={"case_id": pl.String, "passed": pl.Boolean}),
+        results=admitted.results,
         clusters=frame(
             con,
             f"SELECT cluster_id, cluster_key, label FROM {family.clusters} WHERE taxonomy_id = ?"
@@ -182,6 +183,8 @@ def week_inputs(
         history=_comparable(history, taxonomy_id, refit_shift_from is not None),
         run_id=run["run_id"] if run else None,
         judge=run["judge_id"] if run else None,
+        judge_note=admitted.note,
+        refused_results=admitted.left_out,
         refit_shift_from=refit_shift_from,
     )
 

@@ -246,16 +246,6 @@ def scored_run(con: duckdb.DuckDBPyConnection, as_of: datetime) -> dict[str, Any
     return dict(row) if row else None
 
 
-def first_tries(con: duckdb.DuckDBPyConnection, run_id: str) -> pl.DataFrame:
-    """case_id and passed of a run's first tries that have a verdict."""
-    return frame(
-        con,
-        "SELECT case_id, passed FROM eval_results"
-        " WHERE run_id = ? AND repeat = 0 AND passed IS NOT NULL ORDER BY case_id",
-        [run_id],
-    )
-
-
 def _instant(value: str | None) -> datetime | None:
     """An ISO 8601 instant in UTC, naive."""
     if value is None:

@@ -29,13 +29,14 @@ from evalcov_pipeline.storage.warehouse import Columns, frame
 CALIBRATION = "calibration"
 """Purpose of tasks whose labels judges are held against."""
 UNASKED = "labelled unasked"
-_ASKED: Columns = {
+ASKED: Columns = {
     "item_id": pl.String,
     "category": pl.String,
     "reason": pl.String,
     "selection": pl.String,
     "inclusion_probability": pl.Float64,
 }
+"""What `item_tasks` needs to know of an item."""
 
 
 def tasks_of_labels(
@@ -73,7 +74,7 @@ def tasks_of_labels(
         for item in items
         if item not in found
     ]
-    tasks = item_tasks(con, settings, pl.DataFrame(asked, schema=_ASKED), None, at)
+    tasks = item_tasks(con, settings, pl.DataFrame(asked, schema=ASKED), None, at)
     enqueue(con, tasks)
     return found | dict(tasks.select("item_id", "task_id").iter_rows())
 
@@ -85,7 +86,7 @@ def item_tasks(
     batch_id: str | None,
     created_at: datetime,
 ) -> pl.DataFrame:
-    """Tasks (rows of `annotation_queue`) about items, the first the most urgent.
+    """Tasks (rows of `annotation_queue`) about items; none is more urgent than another.
 
     Args:
         con: a connection.
@@ -109,7 +110,7 @@ def item_tasks(
             designed=pl.lit(False),
             status=pl.lit("open"),
             route=pl.lit(settings.judges.route),
-            priority=pl.int_range(pl.len(), 0, -1) / pl.len(),
+            priority=pl.lit(1.0),
             raters_wanted=pl.lit(settings.judges.raters),
             created_at=pl.lit(created_at, pl.Datetime("us")),
         )

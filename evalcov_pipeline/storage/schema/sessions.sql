@@ -144,7 +144,9 @@ CREATE TABLE IF NOT EXISTS session_scores (
   verdict VARCHAR NOT NULL, -- the result in one sentence
   eval_run_id VARCHAR, -- newest complete run at as_of
   judge_id VARCHAR, -- its judge
-  eval_score DOUBLE, -- unweighted pass rate of that run, first tries
+  judge_note VARCHAR, -- which of its verdicts are refused and left out; NULL where none is
+  refused_results BIGINT, -- first tries left out, because the verdicts of their judge are refused and no person has judged them
+  eval_score DOUBLE, -- unweighted pass rate of that run, first tries that are not left out
   reweighted_score DOUBLE, -- pass rate over the measured share, weighted like production's sessions
   reweighted_low DOUBLE, -- lower bound for all sessions, unmeasured ones counted as failing
   reweighted_high DOUBLE, -- upper bound for all sessions, unmeasured ones counted as passing
