@@ -6,8 +6,16 @@ from evalcov_pipeline.defs.sessions import SESSION_TAXONOMY_OP
 from evalcov_pipeline.defs.taxonomy import TAXONOMY_OP
 
 _WEEKLY = dg.AssetSelection.groups(
-    "evals", "sampling", "embedding", "taxonomy", "judges", "coverage", "sessions", "failures",
-    "suites", "publish",
+    "evals",
+    "sampling",
+    "embedding",
+    "taxonomy",
+    "judges",
+    "coverage",
+    "sessions",
+    "failures",
+    "suites",
+    "publish",
 ).materializable() | dg.AssetSelection.assets("suggestions", "suggestion_agreement")
 _REFRESH = dg.AssetSelection.assets(
     "refresh_plans", "refresh_candidates", "annotation_queue", "published"
