@@ -64,10 +64,10 @@ def tasks_of_labels(
     earlier = frame(
         con,
         "SELECT item_id, arg_min(task_id, (created_at, task_id)) AS task_id FROM annotation_queue"
-        " WHERE purpose = $1 AND list_contains($2, item_id) GROUP BY item_id",
-        [CALIBRATION, items],
+        " WHERE purpose = ? AND item_id IS NOT NULL GROUP BY item_id",
+        [CALIBRATION],
     )
-    found = dict(earlier.iter_rows())
+    found = {item: task for item, task in earlier.iter_rows() if item in said}
     asked = [
         {"item_id": item, "reason": UNASKED}
         | {name: said[item].get(name) for name in ("selection", "inclusion_probability")}
