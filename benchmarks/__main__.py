@@ -58,6 +58,9 @@ BENCHMARKS = {
         "What do whole sessions look like in a home?", True, ("--modes", "failure")
     ),
     "suites": Benchmark("What do a CI suite and its gate notice?", False, ("--quick",)),
+    "ci_suites": Benchmark(
+        "What does the chosen CI suite come to on the sample?", False, ("--quick",)
+    ),
     "judges": Benchmark("Which judges are believed, rightly?", False, ("--quick",)),
     "redaction": Benchmark("How much personal data is taken out?"),
     "crash_safety": Benchmark("What is lost in a crash?", False, ("--most", "2")),

@@ -193,7 +193,7 @@ def _rules(candidates: pl.DataFrame, settings: SuiteSettings) -> SuiteRules:
 def _weights(con: duckdb.DuckDBPyConnection) -> tuple[dict[str, float], str]:
     """What failure modes weigh, and by what: failures of the newest audited quarter, plus one."""
     observed = con.execute(
-        "SELECT category, observed + 1.0 FROM failure_audit"
+        "SELECT category, observed::DOUBLE + 1 FROM failure_audit"
         " WHERE quarter = (SELECT max(quarter) FROM failure_audit)"
     ).fetchall()
     if not observed:

@@ -1,0 +1,349 @@
+"""From recorded results to the CI suite and its gate: what is judged, chosen, kept and exported."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars as pl
+import pytest
+
+from evalcov_pipeline.core.goodhart import GoodhartWatch
+from evalcov_pipeline.core.latency import case_latency
+from evalcov_pipeline.core.suite_selection import suite_id
+from evalcov_pipeline.formats.suites import read_suite, suite_of, write_suite
+from evalcov_pipeline.settings import SuiteSettings
+from evalcov_pipeline.storage.case_discrimination import (
+    case_results,
+    cases_to_review,
+    judge_cases,
+    watch_goodhart,
+)
+from evalcov_pipeline.storage.ci_suites import UNCATEGORISED, choose_suite, newest_suite
+from evalcov_pipeline.storage.evals import add_results, derive_suite, summarise_runs
+from evalcov_pipeline.storage.ledger import record_cases
+from evalcov_pipeline.storage.warehouse import Warehouse, frame, insert
+from evalcov_pipeline_tests.conftest import FIRST_DAY
+
+WEEK = timedelta(days=7)
+NOW = FIRST_DAY + 20 * WEEK
+NONE: dict[str, frozenset[str]] = {}
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warehouse with its tables and no row."""
+    path = tmp_path_factory.mktemp("empty") / "w.duckdb"
+    with Warehouse(path).writer():
+        pass
+    return path
+
+
+@pytest.fixture
+def con(empty: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to an own copy of the empty warehouse."""
+    with duckdb.connect(":memory:") as con:
+        con.execute(f"ATTACH '{empty}' AS empty (READ_ONLY)")
+        con.execute("COPY FROM DATABASE empty TO memory")
+        yield con
+
+
+def record(con: duckdb.DuckDBPyConnection, *cases: Mapping[str, Any], at: datetime = FIRST_DAY):
+    """Put cases into the suite."""
+    usual = {"category": "returns", "origin": "hand_authored", "expected": "x"}
+    rows = [usual | {"input": f"question {case['case_id']}"} | dict(case) for case in cases]
+    report = record_cases(con, rows, at=at, actor="test")
+    assert not report.refused
+    derive_suite(con, oldest_traffic=FIRST_DAY, redact_all=list)
+
+
+def ran(
+    con: duckdb.DuckDBPyConnection,
+    run: str,
+    verdicts: Mapping[str, Sequence[bool] | bool],
+    *,
+    week: int = 0,
+    **fields: Any,
+) -> None:
+    """Record a run: verdicts of every case's tries."""
+    rows = [
+        {
+            "run_id": run, "case_id": case, "repeat": repeat, "passed": passed,
+            "latency_ms": 2000.0, "judge_id": "j-1", "at": FIRST_DAY + week * WEEK,
+            "system_version": f"v{week}", "variant": None,
+        }
+        | fields
+        for case, said in verdicts.items()
+        for repeat, passed in enumerate([said] if isinstance(said, bool) else said)
+    ]  # fmt: skip
+    types = {"latency_ms": pl.Float64, "judge_id": pl.String, "variant": pl.String}
+    add_results(con, pl.DataFrame(rows, schema_overrides=types), NOW)
+
+
+def bad(con: duckdb.DuckDBPyConnection, variant: str, verdicts: Mapping[str, bool]) -> None:
+    ran(con, variant, verdicts, week=3, variant="known_bad", system_version=variant)
+
+
+def names(n: int) -> list[str]:
+    return [f"c{i:02d}" for i in range(n)]
+
+
+def judged(con: duckdb.DuckDBPyConnection, case: str) -> dict[str, Any]:
+    return judge_cases(con, NONE).cases.row(by_predicate=pl.col("case_id") == case, named=True)
+
+
+def choose(con: duckdb.DuckDBPyConnection, at: datetime = NOW, refused=NONE, **settings: Any):
+    judge_cases(con, refused)
+    return choose_suite(con, SuiteSettings(**settings), refused, at)
+
+
+def stable(con: duckdb.DuckDBPyConnection, n: int = 6, **fields: Any) -> list[str]:
+    """Cases that passed in eight weekly runs; a broken variant fails half of them."""
+    cases = names(n)
+    record(con, *({"case_id": case} | fields for case in cases))
+    for week in range(8):
+        ran(con, f"run-{week}", dict.fromkeys(cases, True), week=week)
+    bad(con, "no-tools", {case: i % 2 == 0 for i, case in enumerate(cases)})
+    return cases
+
+
+# What is judged.
+
+
+def test_results_of_unknown_and_retired_cases_are_judged_and_marked(con) -> None:
+    record(con, {"case_id": "a"}, {"case_id": "b"})
+    record(con, {"case_id": "b", "status": "retired"}, at=NOW)
+    ran(con, "r", {"a": True, "b": True, "elsewhere": True})
+    status = dict(judge_cases(con, NONE).cases.select("case_id", "status").rows())
+    assert status == {"a": "active", "b": "retired", "elsewhere": None}
+    assert set(choose(con).cases["case_id"]) == {"a"}
+
+
+def test_the_history_of_a_case_begins_anew_with_another_expected_answer(con) -> None:
+    record(con, {"case_id": "a"}, {"case_id": "b"})
+    for week in range(6):
+        ran(con, f"run-{week}", {"a": False, "b": True}, week=week)
+    assert judged(con, "a")["broken"]
+    assert cases_to_review(con)["case_id"].to_list() == ["a"]
+    record(con, {"case_id": "a", "expected": "what is right"}, at=FIRST_DAY + 6 * WEEK)
+    ran(con, "run-7", {"a": True, "b": True}, week=7)
+    record(con, {"case_id": "a", "expected": "what is right", "category": "other"}, at=NOW)
+    assert (judged(con, "a")["n_runs"], judged(con, "a")["n_failed"]) == (1, 0)
+    assert cases_to_review(con).is_empty()
+    assert judged(con, "b")["n_runs"] == 7
+
+
+def test_verdicts_of_a_refused_judge_count_nowhere(con) -> None:
+    record(con, {"case_id": "a"}, {"case_id": "b", "category": "orders"})
+    ran(con, "r0", {"a": False, "b": False}, judge_id="lenient")
+    ran(con, "r1", {"a": True, "b": True}, week=1)
+    refused = {"returns": frozenset({"lenient"})}
+    assert set(case_results(con, refused)["case_id"].value_counts().rows()) == {("a", 1), ("b", 2)}
+    ran(con, "r2", {"a": True}, week=2, judge_id=None)
+    assert case_results(con, refused).height == 4, "a result without a judge has none refused"
+
+
+def test_judging_twice_changes_nothing(con) -> None:
+    stable(con)
+    tables = ("case_discrimination", "case_detection", "goodhart_watch")
+
+    def written() -> list[list[tuple[Any, ...]]]:
+        judge_cases(con, NONE)
+        watch(con)
+        return [con.execute(f"FROM {table} ORDER BY ALL").fetchall() for table in tables]
+
+    assert written() == written()
+
+
+# Goodhart watch.
+
+
+def watch(con: duckdb.DuckDBPyConnection) -> GoodhartWatch:
+    summarise_runs(con, 0.9)
+    return watch_goodhart(con, NONE)
+
+
+def drawn(case: str, **fields: Any) -> dict[str, Any]:
+    return {"case_id": case, "origin": "production", "plan_id": "plan-1"} | fields
+
+
+def test_fresh_are_random_draws_in_their_first_run_and_the_suite_is_what_ran_before(con) -> None:
+    old, fresh = names(4), [f"new-{i}" for i in range(3)]
+    record(con, *({"case_id": case} for case in old), *map(drawn, fresh))
+    record(con, drawn("picked", designed=True), drawn("failed", regression=True))
+    record(con, {"case_id": "by hand", "origin": "production"})
+    ran(con, "r0", dict.fromkeys(old, True))
+    other = {"picked": True, "failed": False, "by hand": True}
+    ran(con, "r1", dict.fromkeys(old, True) | dict.fromkeys(fresh, False) | other, week=8)
+    ran(con, "r2", dict.fromkeys(old, False) | dict.fromkeys(fresh, True), week=9)
+    bad(con, "broken", dict.fromkeys([*old, *fresh], False))
+    found = watch(con)
+    rows = frame(con, "FROM goodhart_watch").rows(named=True)
+    held = [(row["suite_passed"], row["suite_cases"]) for row in rows if row["fresh_cases"]]
+    assert held == [(4, 4)], "the suite in the run of the fresh cases"
+    assert [row["fresh_cases"] for row in rows if row["fresh_cases"]] == [3]
+    assert [row["gap"] for row in rows if row["fresh_cases"]] == [1.0]
+    assert found.verdict == "insufficient"
+    assert {row["verdict"] for row in rows} == {"insufficient"}
+
+
+def test_a_suite_learnt_by_heart_is_seen_in_the_tables(con) -> None:
+    rng = np.random.default_rng(5)
+    old = names(60)
+    record(con, *({"case_id": case} for case in old))
+    for period in range(8):
+        new = [f"new-{period}-{i}" for i in range(30)]
+        record(con, *map(drawn, new))
+        learnt = 0.6 + 0.05 * period
+        said = dict.fromkeys(old, False) | {case: bool(rng.random() < learnt) for case in old}
+        said |= {case: bool(rng.random() < 0.6) for case in new}
+        ran(con, f"run-{period}", said, week=5 * period)
+    assert watch(con).verdict == "widening"
+
+
+# How long a case takes.
+
+
+def test_the_latency_of_a_case_holds_nine_results_in_ten() -> None:
+    rng = np.random.default_rng(1)
+    at = rng.normal(1, 0.5, 100)
+    seen = np.exp(at[:, None] + rng.normal(0, 0.35, (100, 10)))
+    given = pl.DataFrame({"case_id": np.repeat(names(100), 10), "seconds": seen.ravel()})
+    later = np.exp(at[:, None] + rng.normal(0, 0.35, (100, 500)))
+    held = (later <= case_latency(given)["seconds"].to_numpy()[:, None]).mean()
+    assert held == pytest.approx(0.9, abs=0.03)
+
+
+def test_one_slow_result_is_no_slow_case_and_no_result_no_latency() -> None:
+    given = pl.DataFrame({"case_id": ["a"] * 9 + ["b"], "seconds": [1.0] * 9 + [10.0]})
+    found = dict(case_latency(given).rows())
+    assert 1 < found["b"] < 10
+    assert case_latency(given.clear()).is_empty()
+
+
+# The suite.
+
+
+def test_a_suite_is_chosen_kept_under_its_id_and_comes_back_from_its_export(
+    con, tmp_path: Path
+) -> None:
+    stable(con, input=[{"role": "user", "content": "hi"}, {"role": "user", "content": "well?"}])
+    first = choose(con, at=NOW)
+    again = choose(con, at=NOW + WEEK)
+    assert first.suite
+    assert again.suite
+    assert again.suite | {"chosen_at": NOW} == first.suite
+    assert frame(con, "FROM ci_suites").height == 1
+    (tmp_path / "suite.jsonl").write_bytes(write_suite(newest_suite(con)))
+    exported = read_suite(tmp_path / "suite.jsonl")
+    assert exported.suite_id == first.suite["suite_id"]
+    assert exported == suite_of(newest_suite(con))
+    rows = [json.loads(line) for line in (tmp_path / "suite.jsonl").read_text().splitlines()]
+    assert all({"input", "expected", "tags", "reason", "expected_s"} <= row.keys() for row in rows)
+    assert rows[0]["input"][1] == {"role": "user", "content": "well?"}
+
+
+def test_an_edited_case_makes_another_suite_and_the_one_before_stays_as_it_was(con) -> None:
+    cases = stable(con)
+    before = choose(con).suite
+    written = write_suite(newest_suite(con))
+    record(con, *({"case_id": case, "category": "orders"} for case in cases), at=NOW)
+    assert write_suite(newest_suite(con)) == written, "a suite is what it was when it was chosen"
+    after = choose(con, at=NOW + WEEK).suite
+    assert before
+    assert after
+    assert after["suite_id"] != before["suite_id"]
+    assert suite_id(newest_suite(con)) == after["suite_id"]
+
+
+def test_incidents_are_pinned_and_a_regression_case_comes_first_in_its_mode(con) -> None:
+    record(con, {"case_id": "r1", "regression": True}, {"case_id": "i1", "incident_id": "INC-1",
+           "origin": "incident", "regression": True, "category": "orders"})  # fmt: skip
+    cases = [*stable(con), "r1", "i1"]
+    for week in range(8):
+        ran(con, f"run-{week}b", {"r1": True, "i1": week < 7}, week=week)
+    bad(con, "other", {case: case not in ("c00", "c01") for case in cases})
+    found = choose(con, per_failure_mode=1)
+    rows = {row["case_id"]: row for row in found.cases.rows(named=True)}
+    assert rows["i1"]["reason"].startswith("guards incident INC-1; does not decide: fails now")
+    assert not rows["i1"]["decides"]
+    assert rows["r1"]["reason"] == "regression of returns, 1 of at least 1"
+    assert found.suite
+    assert found.suite["n_deciding"] == found.suite["n_cases"] - 1
+
+
+def test_adversarial_cases_have_a_floor_by_their_tag(con) -> None:
+    stable(con, n=3)
+    record(con, {"case_id": "evil", "tags": ["jailbreak"]})
+    for week in range(8):
+        ran(con, f"run-{week}b", {"evil": True}, week=week)
+    found = choose(con, adversarial_tag="jailbreak", adversarial=2)
+    reasons = dict(found.cases.select("case_id", "reason").rows())
+    assert reasons["evil"] == "tag jailbreak, 1 of at least 2"
+    assert found.note == "tag jailbreak has 1 of 2 cases: no other is fit to decide"
+
+
+def test_a_case_whose_judge_is_refused_is_left_to_people(con) -> None:
+    stable(con)
+    record(con, {"case_id": "o1", "category": "orders"})
+    for week in range(8):
+        ran(con, f"run-{week}b", {"o1": True}, week=week, judge_id="j-2")
+    refused = {"orders": frozenset({"j-2", "j-9"})}
+    found = choose(con, refused=refused)
+    left = dict(found.left_out.rows())
+    assert left == {"o1": "its judge is refused for orders: people decide"}
+    record(con, {"case_id": "o1", "category": "orders", "incident_id": "INC-2"}, at=NOW)
+    (row,) = [row for row in choose(con, refused=refused).cases.rows(named=True)
+              if row["case_id"] == "o1"]  # fmt: skip
+    assert row["refused_judges"] == ["j-2", "j-9"]
+    assert not row["decides"]
+
+
+def test_without_results_nothing_is_chosen_and_the_note_says_what_to_do(con) -> None:
+    assert "evalcov ingest evals" in str(choose(con).note)
+    record(con, {"case_id": "a"}, {"case_id": "b", "category": None})
+    found = choose(con)
+    assert (found.suite, newest_suite(con)) == (None, [])
+    assert dict(found.left_out.rows()) == {"a": "never run", "b": "never run"}
+    assert "evalcov ingest results" in str(found.note)
+
+
+def test_without_broken_variants_and_categories_there_is_a_suite_all_the_same(con) -> None:
+    record(con, {"case_id": "a", "category": None}, {"case_id": "b", "category": None})
+    for week in range(5):
+        ran(con, f"run-{week}", {"a": True, "b": True}, week=week, latency_ms=None)
+    found = choose(con, default_latency_s=7)
+    assert found.suite
+    assert found.suite["n_deciding"] == 2
+    assert set(found.cases["failure_mode"]) == {UNCATEGORISED}
+    assert found.cases["expected_s"].to_list() == [7, 7]
+
+
+def test_an_outage_leaves_the_suite_of_before_in_force(con) -> None:
+    cases = stable(con)
+    before = choose(con).suite
+    ran(con, "outage", dict.fromkeys(cases, False), week=11)
+    assert before
+    assert choose(con, at=NOW + WEEK).suite is None
+    assert suite_id(newest_suite(con)) == before["suite_id"]
+
+
+def test_failures_seen_in_production_weigh_the_failure_modes(con) -> None:
+    record(con, *({"case_id": f"{mode}-{i}", "category": mode} for mode in "ab" for i in range(3)))
+    for week in range(5):
+        ran(con, f"run-{week}", {f"{mode}-{i}": True for mode in "ab" for i in range(3)}, week=week)
+    audit = {
+        "quarter": "2026-Q4", "category": "b", "rank": 1, "observed": 99, "labelled": 9,
+        "assigned": 90, "incidents": 0, "eval_cases": 3, "regression_cases": 0,
+        "status": "represented", "reason": "", "as_of": NOW,
+    }  # fmt: skip
+    insert(con, "failure_audit", pl.DataFrame([audit]))
+    found = choose(con, max_cases=3, per_failure_mode=0)
+    assert [case[0] for case in found.cases["case_id"]] == ["b", "b", "b"]
+    assert found.suite
+    assert found.suite["weighed_by"] == "failures seen in production in 2026-Q4"
