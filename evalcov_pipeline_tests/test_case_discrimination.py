@@ -62,6 +62,13 @@ def test_with_few_runs_nothing_is_called_saturated_or_broken() -> None:
     assert (found["saturated"], found["broken"]) == (None, None)
 
 
+def test_a_case_decides_no_gate_before_its_second_run() -> None:
+    others = [row(f"b{i}", 0, passed=True) for i in range(30)]
+    runs = [row("a", week, passed=True) for week in range(2)]
+    assert of("a", [*others, runs[0]])["unfit"] == "run once: it takes 2 runs"
+    assert of("a", [*others, *runs])["unfit"] is None
+
+
 def test_the_flip_rate_counts_changes_between_consecutive_runs_by_time() -> None:
     verdicts = [True, True, False, False, True]
     rows = [row("a", week, passed) for week, passed in enumerate(verdicts)]
@@ -112,7 +119,7 @@ def test_results_without_a_verdict_and_cases_seen_only_in_bad_systems_are_no_tro
     rows += [row("b", 0, False, run_id="bad", variant="known_bad")]
     cases = case_discrimination(results(rows)).cases
     assert cases["n_runs"].to_list() == [1, 0]
-    assert cases["unfit"].to_list() == [None, "never run"]
+    assert cases["unfit"].to_list() == ["run once: it takes 2 runs", "never run"]
 
 
 def test_no_results_give_no_rows() -> None:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
+import dagster as dg
 import duckdb
 import numpy as np
 import polars as pl
 import pytest
 
+from evalcov_pipeline.cli import main
 from evalcov_pipeline.core.goodhart import GoodhartWatch
 from evalcov_pipeline.core.latency import case_latency
 from evalcov_pipeline.core.suite_selection import suite_id
+from evalcov_pipeline.defs.case_discrimination import case_discrimination
+from evalcov_pipeline.defs.ci_suites import ci_suites
+from evalcov_pipeline.defs.resources import warehouse_resource
 from evalcov_pipeline.formats.suites import read_suite, suite_of, write_suite
-from evalcov_pipeline.settings import SuiteSettings
+from evalcov_pipeline.settings import Settings, SuiteSettings, get_settings
 from evalcov_pipeline.storage.case_discrimination import (
     case_results,
     cases_to_review,
@@ -28,7 +34,7 @@ from evalcov_pipeline.storage.ci_suites import UNCATEGORISED, choose_suite, newe
 from evalcov_pipeline.storage.evals import add_results, derive_suite, summarise_runs
 from evalcov_pipeline.storage.ledger import record_cases
 from evalcov_pipeline.storage.warehouse import Warehouse, frame, insert
-from evalcov_pipeline_tests.conftest import FIRST_DAY
+from evalcov_pipeline_tests.conftest import FIRST_DAY, import_rows, quick_settings, write_jsonl
 
 WEEK = timedelta(days=7)
 NOW = FIRST_DAY + 20 * WEEK
@@ -118,7 +124,8 @@ def stable(con: duckdb.DuckDBPyConnection, n: int = 6, **fields: Any) -> list[st
 def test_results_of_unknown_and_retired_cases_are_judged_and_marked(con) -> None:
     record(con, {"case_id": "a"}, {"case_id": "b"})
     record(con, {"case_id": "b", "status": "retired"}, at=NOW)
-    ran(con, "r", {"a": True, "b": True, "elsewhere": True})
+    for week in range(5):
+        ran(con, f"r{week}", {"a": True, "b": True, "elsewhere": True}, week=week)
     status = dict(judge_cases(con, NONE).cases.select("case_id", "status").rows())
     assert status == {"a": "active", "b": "retired", "elsewhere": None}
     assert set(choose(con).cases["case_id"]) == {"a"}
@@ -347,3 +354,178 @@ def test_failures_seen_in_production_weigh_the_failure_modes(con) -> None:
     assert [case[0] for case in found.cases["case_id"]] == ["b", "b", "b"]
     assert found.suite
     assert found.suite["weighed_by"] == "failures seen in production in 2026-Q4"
+
+
+# Through the command line and Dagster.
+
+CASES = [
+    {"case_id": case, "input": f"question {case}", "expected": "x", "category": f"mode {i % 3}"}
+    for i, case in enumerate(names(12))
+]
+Run = Callable[..., tuple[int, str, str]]
+
+
+def outcomes(run: str, week: int, *, failing: Sequence[str] = (), tries: int = 1, **fields: Any):
+    """Results of all cases as a file holds them; failures are tried again."""
+    at = (FIRST_DAY + week * WEEK).isoformat() + "Z"
+    return [
+        {"run_id": run, "case_id": case["case_id"], "passed": case["case_id"] not in failing,
+         "repeat": repeat, "at": at, "latency_ms": 900, "system_version": run} | fields
+        for case in CASES
+        for repeat in range(tries if case["case_id"] in failing else 1)
+    ]  # fmt: skip
+
+
+BAD = outcomes("bad", 3, failing=names(12)[:5], variant="known_bad")
+
+
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A published home with eight runs of the product, a broken variant and a suite."""
+    settings = quick_settings(tmp_path_factory.mktemp("chosen") / "home")
+    import_rows(settings, "evals", CASES, "cases")
+    history = [row for week in range(8) for row in outcomes(f"run-{week}", week)]
+    import_rows(settings, "results", [*history, *BAD], "results")
+    resources = {"warehouse": warehouse_resource(settings), "settings": settings}
+    assert materialized(resources).success
+    Warehouse(settings.warehouse).publish(settings.published)
+    return settings
+
+
+def materialized(resources: Mapping[str, Any]) -> dg.ExecuteInProcessResult:
+    with dg.DagsterInstance.ephemeral() as instance:
+        return dg.materialize(
+            [case_discrimination, ci_suites], instance=instance, resources=dict(resources)
+        )
+
+
+@pytest.fixture
+def cli(
+    chosen: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Run]:
+    """Run a command on the home; exit code and what it printed."""
+    monkeypatch.setenv("EVALCOV_HOME", str(chosen.home))
+    get_settings.cache_clear()
+
+    def run_command(*arguments: str | Path) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, printed.out, printed.err
+
+    yield run_command
+    get_settings.cache_clear()
+
+
+def test_a_gate_on_the_exported_suite_and_on_the_home_s_newest_agree(
+    cli: Run, tmp_path: Path
+) -> None:
+    assert cli("export", "suite", "--format", "jsonl", "--out", tmp_path / "suite")[0] == 0
+    suite = read_suite(tmp_path / "suite.jsonl")
+    held = {case.case_id for case in suite.cases}
+
+    def of_suite(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        return [row for row in rows if row["case_id"] in held]
+
+    def gate(rows: Sequence[Mapping[str, Any]], *more: str | Path) -> tuple[int, str]:
+        path = write_jsonl(tmp_path / "r.jsonl", rows)
+        by_file = cli("gate", "--results", path, "--suite", tmp_path / "suite.jsonl", *more)
+        by_home = cli("gate", "--results", path, *more)
+        assert by_file == by_home
+        return by_file[0], by_file[1]
+
+    good = of_suite(outcomes("next", 9))
+    broken = of_suite(outcomes("worse", 9, failing=names(12)[:5], tries=9))
+    assert gate(good)[0] == 0
+    assert gate(broken)[0] == 1
+    assert gate(of_suite(outcomes("worst", 9, failing=names(12), tries=9)))[0] == 1
+    code, out = gate(good[:-1])
+    assert code == 2
+    assert str(good[-1]["case_id"]) in out
+    baseline = write_jsonl(tmp_path / "base.jsonl", outcomes("base", 8))
+    assert gate(good, "--baseline", baseline)[0] == 0
+    forms = ["--markdown", tmp_path / "gate.md", "--junit", tmp_path / "gate.xml"]
+    assert gate(broken, *forms)[0] == 1
+    (report,) = ElementTree.parse(tmp_path / "gate.xml").getroot()
+    assert {case.get("name") for case in report} >= held
+    table = [line for line in (tmp_path / "gate.md").read_text().splitlines() if line[:1] == "|"]
+    assert len({line.count("|") for line in table}) == 1
+
+
+def test_results_of_cases_beyond_the_suite_are_inconclusive(cli: Run, tmp_path: Path) -> None:
+    path = write_jsonl(
+        tmp_path / "r.jsonl", [*outcomes("r", 9), outcomes("r", 9)[0] | {"case_id": "z"}]
+    )
+    code, out, _ = cli("gate", "--results", path)
+    assert code == 2
+    assert "the suite does not hold" in out
+
+
+def test_exports_that_hold_nothing_say_what_to_do(cli: Run, tmp_path: Path) -> None:
+    code, _, err = cli("export", "regressions", "--out", tmp_path / "r")
+    assert code == 3
+    assert "known failure" in err
+    code, _, err = cli("export", "suite", "--format", "csv", "--out", tmp_path / "s")
+    assert code == 3
+    assert "jsonl" in err
+    assert cli("export", "suite", "--route", "x", "--out", tmp_path / "s")[0] == 3
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_suite_in_the_home_export_and_gate_say_how_to_get_one(
+    tmp_path: Path, cli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVALCOV_HOME", str(tmp_path / "none"))
+    get_settings.cache_clear()
+    code, _, err = cli("export", "suite", "--out", tmp_path / "s")
+    assert code == 3
+    assert "evalcov ingest results" in err
+    code, _, err = cli("gate", "--results", write_jsonl(tmp_path / "r.jsonl", outcomes("r", 9)))
+    assert code == 3
+    assert "--suite" in err
+
+
+def test_regression_cases_are_exported_with_their_incidents(
+    chosen: Settings, cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = quick_settings(tmp_path / "home")
+    guards = [
+        CASES[0] | {"regression": True},
+        CASES[1] | {"regression": True, "origin": "incident", "incident_id": "INC-7"},
+    ]
+    import_rows(settings, "evals", [*guards, *CASES[2:]], "cases")
+    monkeypatch.setenv("EVALCOV_HOME", str(settings.home))
+    get_settings.cache_clear()
+    assert cli("export", "regressions", "--out", tmp_path / "guards")[0] == 0
+    rows = [json.loads(line) for line in (tmp_path / "guards.jsonl").read_text().splitlines()]
+    assert [row["case_id"] for row in rows] == ["c00", "c01"]
+    assert [row.get("incident_id") for row in rows] == [None, "INC-7"]
+    assert cli("export", "regressions", "--format", "csv", "--out", tmp_path / "guards")[0] == 0
+    assert (tmp_path / "guards.csv").read_text().count("\n") == 3
+
+
+def test_assets_name_the_cases_to_review_and_tell_when_nothing_can_decide(tmp_path: Path) -> None:
+    settings = quick_settings(tmp_path / "home")
+    import_rows(settings, "evals", CASES, "cases")
+    resources = {"warehouse": warehouse_resource(settings), "settings": settings}
+
+    def told() -> tuple[bool, dict[str, Any], dict[str, Any]]:
+        run = materialized(resources)
+        (check,) = run.get_asset_check_evaluations()
+        judged, *_ = run.asset_materializations_for_node("case_discrimination")
+        suites, _ = run.asset_materializations_for_node("ci_suites")
+        return check.passed, dict(judged.metadata), dict(suites.metadata)
+
+    passed, judged, suites = told()
+    assert passed
+    assert "never run" in str(suites["note"].value)
+    history = [row for w in range(6) for row in outcomes(f"run-{w}", w, failing=["c03"])]
+    import_rows(settings, "results", [*history, *BAD], "results")
+    passed, judged, suites = told()
+    assert not passed
+    assert judged["broken"].value == 1
+    assert [record.data["case_id"] for record in judged["review"].value.records] == ["c03"]
+    assert suites["left_out"].value == 1
+    assert suites["n_deciding"].value > 0

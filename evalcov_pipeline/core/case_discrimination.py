@@ -20,6 +20,8 @@ MIN_RUNS = 5
 """Runs from which a case is called saturated or broken."""
 MIN_SYSTEMS = 15
 """Systems from which the item-total correlation is shown: at 5 its standard deviation is .37."""
+PROBATION = 2
+"""Runs from which a case may decide a gate: one that passed once may be one that hardly ever does."""
 SELDOM = 0.8
 """Pass rate below which a case fails too often to guard anything."""
 _PRIOR_TRIES = 1.0
@@ -108,6 +110,8 @@ def case_discrimination(results: pl.DataFrame) -> Discrimination:
         .then(pl.lit("never run"))
         .when(pl.col("failing"))
         .then(pl.lit("fails now"))
+        .when(pl.col("n_runs") < PROBATION)
+        .then(pl.lit(f"run once: it takes {PROBATION} runs"))
         .when(pl.col("flaky"))
         .then(pl.format("flaky: two tries disagree in {} %", _percent("flakiness")))
         .when(pl.col("pass_rate") < SELDOM)
