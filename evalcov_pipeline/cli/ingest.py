@@ -156,7 +156,7 @@ def _ingest_labels(
     merged = report.merged
     click.echo(
         f"suite: {merged.added} cases added, {merged.changed} changed, {merged.retired} retired;"
-        f" {merged.waiting} tasks wait for labels{merged.refusal}"
+        f" {merged.waiting} tasks wait for labels{merged.remarks}"
     )
     if report.new or report.changed or report.outdated:
         from evalcov_pipeline.cli import jobs

@@ -15,6 +15,7 @@ from evalcov_pipeline.cli.progress import say
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import Settings, get_settings
 from evalcov_pipeline.storage.annotation import WAITING, progress
+from evalcov_pipeline.storage.merging import unanswered_tasks
 from evalcov_pipeline.storage.warehouse import Warehouse
 
 _HOST = "127.0.0.1"
@@ -47,13 +48,14 @@ def command(rater: str | None, route: str | None, port: int, no_browser: bool) -
 
 
 def _waiting(settings: Settings, route: str | None) -> int:
-    """How many tasks of a queue wait.
+    """How many tasks of a queue wait, kept failures without an expected answer included.
 
     Raises:
         BadInput: no such queue.
     """
     with Warehouse(settings.warehouse, settings.lock_timeout_s).reader() as con:
         tasks = progress(con)
+        unanswered = unanswered_tasks(con, route).height
     if route and route not in set(tasks["route"]):
         raise BadInput(
             what=f"no case was ever queued for {route!r}",
@@ -61,7 +63,7 @@ def _waiting(settings: Settings, route: str | None) -> int:
             what_to_do=f"choose one of: {', '.join(sorted(set(tasks['route']))) or 'none yet'}",
         )
     counts = tasks.to_dicts()
-    return sum(
+    return unanswered + sum(
         row["tasks"] for row in counts if row["status"] in WAITING and route in (None, row["route"])
     )
 
@@ -123,7 +125,7 @@ def _finish(settings: Settings, before: int) -> None:
     merged = merge_labels(settings, before)
     click.echo(
         f"cases added: {merged.added}, changed: {merged.changed}, retired: {merged.retired};"
-        f" still waiting: {merged.waiting}{merged.refusal}"
+        f" still waiting: {merged.waiting}{merged.remarks}"
     )
     click.echo(
         "next: `evalcov run weekly` scores the suite with them"

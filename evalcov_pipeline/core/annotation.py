@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from evalcov_pipeline.core.texts import normalise
+
 Status = Literal["open", "labelled", "adjudicate", "kept", "rejected"]
 
 
@@ -58,7 +60,8 @@ def resolve(labels: Sequence[Label], raters_wanted: int) -> Outcome:
     The first `raters_wanted` raters label independently. They agree when they say the same about
     `keep`, and of a kept case about `passed` and `category`. If not, every later rater adjudicates,
     and the newest adjudication holds. Expected answer and note are those of the newest deciding
-    label that has one.
+    label that has one. A kept case without an expected answer takes that of the newest later label
+    that keeps it too and says the same about `passed`: its rater completes the decision.
 
     Args:
         labels: at most one per rater, in any order.
@@ -79,6 +82,17 @@ def resolve(labels: Sequence[Label], raters_wanted: int) -> Outcome:
         independent = [max(later, key=lambda label: (label.at, label.rater))]
     newest = sorted(independent, key=lambda label: (label.at, label.rater), reverse=True)
     held = newest[0]
+    completing = [
+        label
+        for label in later
+        if held.keep
+        and label not in independent
+        and label.expected
+        and (label.keep, label.passed) == (held.keep, held.passed)
+    ]
+    if completing and not any(label.expected for label in independent):
+        newest.append(max(completing, key=lambda label: (label.at, label.rater)))
+        independent.append(newest[-1])
     decided = Label(
         rater=held.rater,
         keep=held.keep,
@@ -93,8 +107,31 @@ def resolve(labels: Sequence[Label], raters_wanted: int) -> Outcome:
         status="kept" if held.keep else "rejected",
         label=decided,
         raters=tuple(label.rater for label in independent),
-        decided_at=held.at,
+        decided_at=max(held.at, newest[-1].at) if completing else held.at,
     )
+
+
+def makes_regression(purpose: str, passed: bool | None) -> bool:
+    """Whether a kept task of a purpose is to guard against a known failure.
+
+    One of an incident always is, one of a failure batch or for calibration if people say that
+    production's answer failed.
+    """
+    return purpose == "incident" or (purpose in ("failure", "calibration") and passed is False)
+
+
+def lacks_truth(expected: str | None, answer: str | None) -> str | None:
+    """Why an expected answer cannot be the ground truth of a regression case; None where it can.
+
+    Args:
+        expected: what people expect.
+        answer: what production answered.
+    """
+    if expected is None or not (spelled := normalise(expected)):
+        return "nobody has said what would have been right"
+    if answer is not None and spelled.casefold() == normalise(answer).casefold():
+        return "what is expected is the answer that failed"
+    return None
 
 
 def _verdict(label: Label) -> tuple[bool, bool | None, str | None]:

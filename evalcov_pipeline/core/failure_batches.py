@@ -34,9 +34,10 @@ class Precision:
         n_labelled: labelled turns.
         n_bad: of them, bad ones.
         rate: weighted share of bad ones (Hájek); None without labels.
-        low: lower end of Wilson's 95 % interval at Kish's effective number of labels.
+        low: lower end of Wilson's 95 % interval at the effective number of labels.
         high: its upper end.
-        n_eff: that number.
+        n_eff: that number: Kish's, or what the variance of the weighted share is worth if that is
+            less, as it is where likelier failures were likelier drawn.
     """
 
     n_labelled: int
@@ -84,7 +85,7 @@ def precision(bad: ArrayLike, probabilities: ArrayLike) -> Precision:
     Raises:
         ValueError: a probability outside (0, 1], or lengths that disagree.
 
-    Source: Hájek (1971); Kish (1965), 11.7.
+    Source: Hájek (1971); Kish (1965), 11.7; Särndal, Swensson and Wretman (1992), 5.7.
     """
     is_bad, chance = np.asarray(bad, dtype=bool), np.asarray(probabilities, dtype=float)
     if is_bad.shape != chance.shape or not ((chance > 0) & (chance <= 1)).all():
@@ -92,7 +93,11 @@ def precision(bad: ArrayLike, probabilities: ArrayLike) -> Precision:
     if not len(is_bad):
         return Precision(0, 0, None, None, None, 0.0)
     weight = 1 / chance
-    rate, n_eff = float(weight @ is_bad / weight.sum()), kish(weight)
+    weight = weight / weight.sum()
+    rate, n_eff = float(weight @ is_bad), kish(weight)
+    variance = float(((weight * (is_bad - rate)) ** 2).sum())
+    if variance > 0:
+        n_eff = min(n_eff, rate * (1 - rate) / variance)
     low, high = wilson(np.array([rate]), n_eff)
     return Precision(len(is_bad), int(is_bad.sum()), rate, float(low[0]), float(high[0]), n_eff)
 

@@ -58,6 +58,7 @@ def eval_suite(warehouse: WarehouseResource, settings: dg.ResourceParam[Settings
             "multi_turn": cases.filter(pl.col("n_turns") > 1).height,
             "origins": dict(cases["origin"].value_counts().iter_rows()),
             "merged": merged.added,
+            "kept_without_expected_answer": merged.unanswered,
             TASKS_WAITING: merged.waiting_of_plans,
         },
     )

@@ -23,12 +23,12 @@ from starlette.routing import Route
 
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.review import pages
-from evalcov_pipeline.review.cases import Neighbourhood, read_case, read_progress
+from evalcov_pipeline.review.cases import Neighbourhood, read_case, read_progress, tasks_to_show
 from evalcov_pipeline.review.desk import Desk, Seat
 from evalcov_pipeline.review.guard import Guard
 from evalcov_pipeline.review.labels import Answer, Conflict, labels_on, record, take_back
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.annotation import SUGGESTED, tasks_for
+from evalcov_pipeline.storage.annotation import SUGGESTED, task
 from evalcov_pipeline.storage.texts import redactor
 from evalcov_pipeline.storage.warehouse import Warehouse
 
@@ -160,12 +160,12 @@ class Site:
             return self._render("end", 200, seat=seat, progress=progress)
         task_id, status = case.task["task_id"], case.task["status"]
         draft = seat.drafts.get(task_id, Answer())
-        if labels and status in ("kept", "rejected"):
+        if labels and status in ("kept", "rejected") and not case.begun:
             reason = "This case was decided in the meantime."
             return self._render(
                 "conflict", 200, seat=seat, reason=reason, labels=labels, answer=draft
             )
-        filled = typed or pages.fill(case, fill) or draft
+        filled = typed or pages.fill(case, fill) or (draft.is_blank and case.begun) or draft
         return self._render(
             "case", 422 if problem else 200, seat=seat, progress=progress, case=case,
             filled=filled, why=problem,
@@ -213,17 +213,20 @@ class Site:
     def save(self, asked: Asked) -> Response | None:
         """Record a label and go on."""
         seat, answer, task_id = _seat(asked), asked.answer, asked.task_id
-        if answer.problem:
+        with self._warehouse.reader() as con:
+            about = task(con, task_id)
+        if problem := answer.problem or (about and answer.gap(about)):
             if task_id == seat.task_id:
-                return self._page(seat, typed=answer, problem=answer.problem)
-            return self._conflict(seat, answer.problem, task_id, answer)
+                return self._page(seat, typed=answer, problem=problem)
+            return self._conflict(seat, problem, task_id, answer)
         try:
             with self._warehouse.writer() as con:
                 record(
                     con, task_id, seat.rater, answer, at=self._now(), redact_all=self._redact_all,
                     adjudicates=asked.form.get("adjudicates") == "yes",
                 )  # fmt: skip
-                waiting = tasks_for(con, seat.rater, seat.route)
+                done = [*seat.labelled, task_id]
+                waiting = tasks_to_show(con, seat.rater, seat.route, done)
         except Conflict as conflict:
             return self._conflict(seat, str(conflict), task_id, answer)
         if task_id not in seat.labelled:
@@ -272,7 +275,7 @@ class Site:
 
     def _give_next(self, seat: Seat) -> None:
         with self._warehouse.reader() as con:
-            waiting = tasks_for(con, seat.rater, seat.route)
+            waiting = tasks_to_show(con, seat.rater, seat.route, seat.labelled)
         self._desk.give_next(seat, waiting, self._now())
 
     def _keep_draft(self, asked: Asked) -> None:

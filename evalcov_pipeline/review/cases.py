@@ -16,8 +16,9 @@ from evalcov_pipeline.formats.conversations import calls_in_words
 from evalcov_pipeline.formats.messages import content, parsed
 from evalcov_pipeline.review.labels import Answer, labels_on
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.annotation import WAITING
+from evalcov_pipeline.storage.annotation import WAITING, tasks_for
 from evalcov_pipeline.storage.embedding import vector_cache
+from evalcov_pipeline.storage.merging import is_unanswered, unanswered_tasks
 from evalcov_pipeline.storage.vectors import VectorCache
 from evalcov_pipeline.storage.warehouse import frame, one_row
 
@@ -50,7 +51,9 @@ class Case:
             cluster in the newest score and its gap_score, where they are known.
         turns: role and text of what was said before the query, and what was called, in words.
         labels: those that disagree, where this case has to be adjudicated.
-        suggestion: None where there is none, and for calibration: nothing may sway the rater.
+        begun: what was said of a kept failure that still wants an expected answer; None for others.
+        suggestion: None where there is none, and for all but new cases: people alone say what was
+            right about a failure, and nothing may sway the rater of a calibration.
         neighbours: cases of the suite that are nearest to the query, nearest first; None where
             that is not known, and for calibration.
         categories: that the suite uses.
@@ -59,6 +62,7 @@ class Case:
     task: Mapping[str, Any]
     turns: Sequence[tuple[str, str, str]]
     labels: Sequence[Mapping[str, Any]]
+    begun: Answer | None
     suggestion: Suggestion | None
     neighbours: Sequence[Mapping[str, Any]] | None
     categories: Sequence[str]
@@ -90,11 +94,13 @@ def read_case(
     if task is None:
         return None
     blind = task["purpose"] == "calibration"
+    labels = labels_on(con, task_id)
     return Case(
         task=task,
         turns=_turns(task["context"]),
-        labels=labels_on(con, task_id) if task["status"] == "adjudicate" else [],
-        suggestion=None if blind else _suggestion(task["suggestion"]),
+        labels=labels if task["status"] == "adjudicate" else [],
+        begun=Answer.of(labels[-1]) if is_unanswered(con, task) else None,
+        suggestion=_suggestion(task["suggestion"]) if task["purpose"] == "new_case" else None,
         neighbours=None if blind else neighbourhood.of(con, task["text_hash"]),
         categories=frame(
             con,
@@ -102,6 +108,21 @@ def read_case(
             " AND category IS NOT NULL ORDER BY category",
         )["category"].to_list(),
     )
+
+
+def tasks_to_show(
+    con: duckdb.DuckDBPyConnection, rater: str, route: str | None, done: Sequence[str]
+) -> pl.DataFrame:
+    """Tasks that wait for a label of a rater, then kept failures that want an expected answer.
+
+    Args:
+        con: a connection.
+        rater: who labels.
+        route: only this queue; None for all.
+        done: tasks that were labelled just now: what was said then is enough.
+    """
+    unanswered = unanswered_tasks(con, route).filter(~pl.col("task_id").is_in(done))
+    return pl.concat([tasks_for(con, rater, route), unanswered])
 
 
 def read_progress(con: duckdb.DuckDBPyConnection, rater: str) -> list[dict[str, Any]]:

@@ -9,7 +9,9 @@ from typing import Any
 
 import duckdb
 
+from evalcov_pipeline.core.annotation import lacks_truth, makes_regression
 from evalcov_pipeline.storage.annotation import SUGGESTED, record_labels, task
+from evalcov_pipeline.storage.merging import is_unanswered
 from evalcov_pipeline.storage.warehouse import frame
 
 VIA = "review"
@@ -69,6 +71,25 @@ class Answer:
                 return f"The field “{name}” holds more than {longest:,} characters."
         return "Choose keep or reject." if self.keep is None else None
 
+    def gap(self, task: Mapping[str, Any]) -> str | None:
+        """What is missing to keep a failure, which becomes a regression case; None for nothing.
+
+        Args:
+            task: row of `annotation_queue`.
+        """
+        if not self.keep or task["purpose"] not in ("failure", "incident"):
+            return None
+        if task["purpose"] == "failure" and task["answer"] and self.passed is None:
+            return "Say whether production’s answer was good: that is what this case is about."
+        if not makes_regression(task["purpose"], self.passed):
+            return None
+        if (reason := lacks_truth(self.expected, task["answer"])) is None:
+            return None
+        return (
+            "Write the expected answer: a failure that is kept guards the product for good, and"
+            f" {reason}."
+        )
+
 
 def labels_on(con: duckdb.DuckDBPyConnection, task_id: str) -> list[dict[str, Any]]:
     """What people say now about a task: rows of `annotations`, in order of the first label."""
@@ -92,6 +113,8 @@ def record(
 ) -> None:
     """Record a label, if one is still wanted; one that was sent twice counts once.
 
+    A kept failure without an expected answer wants one from anybody, also from who labelled it.
+
     Args:
         con: a writing connection.
         task_id: what it is about.
@@ -113,8 +136,9 @@ def record(
     if mine is not None:
         if Answer.of(mine) == answer:
             return
-        raise Conflict("You labelled this case in the meantime.")
-    if labels and found["status"] in ("kept", "rejected"):
+        if not is_unanswered(con, found):
+            raise Conflict("You labelled this case in the meantime.")
+    elif labels and found["status"] in ("kept", "rejected") and not is_unanswered(con, found):
         raise Conflict("This case was decided in the meantime.")
     if found["status"] == "adjudicate" and not adjudicates:
         raise Conflict("Two people labelled this case in the meantime, and they disagree.")

@@ -55,6 +55,8 @@ class LabelReport:
         unchanged: labels that were known already.
         outdated: labels older than what the same rater said since; kept in the history only.
         unknown: (row, task_id) of labels on tasks that do not exist; not recorded.
+        refused: (row, task_id) of suggested labels where only people may say what is right; not
+            recorded.
         decided: tasks whose decision is new, changed or taken back.
     """
 
@@ -64,6 +66,7 @@ class LabelReport:
     outdated: int
     unknown: tuple[tuple[int, str], ...]
     decided: int
+    refused: tuple[tuple[int, str], ...] = ()
 
 
 def enqueue(con: duckdb.DuckDBPyConnection, tasks: pl.DataFrame) -> int:
@@ -112,7 +115,9 @@ def record_labels(
     """
     named = sorted({label["task_id"] for label in labels})
     about = "WHERE list_contains($1, task_id)"
-    known = set(frame(con, f"SELECT task_id FROM annotation_queue {about}", [named])["task_id"])
+    known = dict(
+        frame(con, f"SELECT task_id, purpose FROM annotation_queue {about}", [named]).iter_rows()
+    )
     current = {
         (row["task_id"], row["rater"]): row
         for row in frame(con, f"SELECT * FROM annotations {about}", [named]).iter_rows(named=True)
@@ -122,11 +127,16 @@ def record_labels(
     )
     counts = {"new": 0, "changed": 0, "unchanged": 0, "outdated": 0}
     unknown: list[tuple[int, str]] = []
+    refused: list[tuple[int, str]] = []
     events: list[dict[str, Any]] = []
     seen = _known_events(con, named)
     for number, label in enumerate(labels):
         if label["task_id"] not in known:
             unknown.append((number, label["task_id"]))
+            continue
+        suggested = via == SUGGESTED or label["rater"].split(":")[0] == SUGGESTED
+        if suggested and known[label["task_id"]] != "new_case":
+            refused.append((number, label["task_id"]))
             continue
         event = {name: label.get(name) for name in _EVENTS}
         event["at"] = label.get("at") or recorded_at
@@ -151,7 +161,7 @@ def record_labels(
             current[key] = event
     insert(con, "annotation_events", pl.DataFrame(events, schema=_EVENTS))
     decided = derive_queue(con, {event["task_id"] for event in events})
-    return LabelReport(**counts, unknown=tuple(unknown), decided=decided)
+    return LabelReport(**counts, unknown=tuple(unknown), decided=decided, refused=tuple(refused))
 
 
 def derive_queue(con: duckdb.DuckDBPyConnection, task_ids: Iterable[str]) -> int:

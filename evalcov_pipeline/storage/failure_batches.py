@@ -65,9 +65,13 @@ def examine_week(
         counts = dict(signals.group_by("signal").len().iter_rows())
         counts |= {ANY: n_signalled, NONE: len(turns) - n_signalled}
         rows = precision_rows(as_of, found, counts) if len(turns) else precision_rows(as_of, {}, {})
-        refusal = _refusal(con, settings, as_of)
+        refusal = (
+            _refusal(con, settings, as_of)
+            if len(signals)
+            else "no turn bears a signal: nobody is asked"
+        )
         batch = None
-        if ask and len(turns) and not refusal:
+        if ask and not refusal:
             batch = draw_batch(con, settings, as_of, created_at, turns, signals, found)
     return Week(rows, batch, refusal if ask else None)
 

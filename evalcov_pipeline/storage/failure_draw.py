@@ -77,7 +77,7 @@ def draw_batch(
         as_of: end of the week.
         created_at: wall clock, naive UTC.
         turns: from `week_turns`, at least one.
-        signals: turn (place among `turns`), signal, strength and evidence.
+        signals: turn (place among `turns`), signal, strength and evidence; at least one.
         found: from `precisions`, of all these signals.
     """
     rules = settings.failures
@@ -137,7 +137,7 @@ def draw_batch(
         "exploration_share": rules.exploration_share,
         "random_share": rules.random_share,
         "signals": orjson.dumps(_weights(single, known)).decode(),
-        "note": _note(settings, drawn.height, len(turns), signals) or None,
+        "note": _note(settings, drawn.height, len(turns)) or None,
         "created_at": created_at,
     }
     said = conversations(settings.lake, drawn, drawn, redact_all)
@@ -229,14 +229,12 @@ def _weights(single: Mapping[str, Precision], known: Mapping[str, Belief]) -> li
     ]
 
 
-def _note(settings: Settings, size: int, n_turns: int, signals: pl.DataFrame) -> str:
+def _note(settings: Settings, size: int, n_turns: int) -> str:
     """What could not be honoured, in sentences."""
     rules, said = settings.failures, []
     if size < rules.batch_size:
         said.append(f"{size} turns instead of {rules.batch_size}: the others ask nearly the same.")
-    if signals.is_empty():
-        said.append("No turn bears a signal, so all are drawn evenly.")
-    elif not rules.random_share:
+    if not rules.random_share:
         said.append("Without failures.random_share nothing is known of turns without a signal.")
     if n_turns > MOST_TURNS:
         said.append(f"{MOST_TURNS:,} of {n_turns:,} turns were drawn first, to be compared.")

@@ -158,6 +158,9 @@ def ingest_annotations(
                     counts[name] += getattr(report, name)
                 for number, task_id in report.unknown:
                     file.reject(labels[number], f"no task {task_id!r} is in the queue, {_NO_ITEM}")
+                for number, task_id in report.refused:
+                    reason = f"what is right for {task_id} comes from people, not from suggestions"
+                    file.reject(labels[number], reason)
             rejected = sum(file.rejects.count for file in files)
             if rejected and not any(counts.values()) and not empty:
                 raise _nothing_taken(files, rejected, settings)

@@ -11,13 +11,15 @@ import duckdb
 import orjson
 import polars as pl
 
-from evalcov_pipeline.core.annotation import Outcome
-from evalcov_pipeline.storage.annotation import WAITING, outcomes_of
+from evalcov_pipeline.core.annotation import Outcome, lacks_truth, makes_regression
+from evalcov_pipeline.storage.annotation import WAITING, outcomes_of, tasks_with
 from evalcov_pipeline.storage.ledger import record_cases
 from evalcov_pipeline.storage.tasks import conversation
-from evalcov_pipeline.storage.warehouse import frame
+from evalcov_pipeline.storage.warehouse import Columns, frame
 
 ACTOR = "evalcov merge"
+_MERGED: Columns = {"task_id": pl.String, "case_id": pl.String, "made": pl.Boolean}
+_TAGS = {"new_case": ["refresh"], "incident": ["incident"]}
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class MergeReport:
         waiting: tasks that still wait for people.
         waiting_of_plans: of them, those that a refresh asks about: it is open while there are any.
         refused: decisions that the rules for regression cases keep out of the suite.
+        unanswered: kept failures that are no cases yet, since nobody has said what would have been
+            right.
     """
 
     added: int
@@ -39,13 +43,20 @@ class MergeReport:
     waiting: int
     waiting_of_plans: int
     refused: int = 0
+    unanswered: int = 0
 
     @property
-    def refusal(self) -> str:
-        """What to say of the refused decisions; empty where there are none."""
-        if not self.refused:
-            return ""
-        return f"; {self.refused} decisions would have changed regression cases, which stay"
+    def remarks(self) -> str:
+        """What to say of decisions that changed nothing; empty where there are none."""
+        said = ""
+        if self.refused:
+            said += f"; {self.refused} decisions would have changed regression cases, which stay"
+        if self.unanswered:
+            said += (
+                f"; {self.unanswered} kept failures are no cases yet: they want an expected answer"
+                " from people that is not the one that failed (`evalcov review` shows them again)"
+            )
+        return said
 
 
 def merge_decided(
@@ -53,10 +64,12 @@ def merge_decided(
 ) -> MergeReport:
     """Bring the ledger up to date with what people decided.
 
-    A kept task becomes a case of origin `production`; it counts from its label, or from the end of
-    the last week with traffic if that is earlier, so that a historical export can be scored with
-    it. A label that changed makes a new version; a case whose task is no longer kept is retired. A
-    decision is merged once, so later edits of a case by its owners stay.
+    A kept task becomes a case; it counts from its label, or from the end of the last week with
+    traffic if that is earlier, so that a historical export can be scored with it. What people call
+    a failure becomes a regression case, once they say what would have been right. A label that
+    changed makes a new version; a case whose task makes none any more is retired. A decision is
+    merged once, so later edits of a case by its owners stay. Regression cases stay as they are,
+    whatever is said later: the ledger refuses.
 
     Args:
         con: a writing connection; the derived tables are the caller's, see `derive_evals`.
@@ -74,9 +87,12 @@ def merge_decided(
     ).to_dicts()
     latest = newest_traffic and end_of_week(newest_traffic)
     outcomes = outcomes_of(con, {task["task_id"]: task["raters_wanted"] for task in decided})
+    made = {task["task_id"] for task in decided if _makes_case(task, outcomes[task["task_id"]])}
+    unanswered = sum(_lacks_answer(task, outcomes[task["task_id"]]) for task in decided)
+    decided = [task for task in decided if task["task_id"] in made or task["merged_at"]]
     cases = [
         _case(task, outcomes[task["task_id"]], latest)
-        if task["status"] == "kept"
+        if task["task_id"] in made
         else _retired(con, task["case_id"])
         for task in decided
     ]
@@ -85,14 +101,17 @@ def merge_decided(
     counts = {"added": 0, "changed": 0, "retired": 0, "refused": len(refused)}
     for task in decided:
         if task["case_id"] not in refused:
-            kept, first = task["status"] == "kept", task["case_id"] is None
+            kept, first = task["task_id"] in made, task["case_id"] is None
             counts["retired" if not kept else "added" if first else "changed"] += 1
-    merged = [(task["task_id"], case["case_id"]) for task, case in zip(decided, cases, strict=True)]
-    names = pl.DataFrame(merged, schema=["task_id", "case_id"], orient="row")
-    con.register("merged", names.cast(pl.String).to_arrow())
+    merged = [
+        (task["task_id"], case["case_id"], task["task_id"] in made)
+        for task, case in zip(decided, cases, strict=True)
+    ]
+    names = pl.DataFrame(merged, schema=_MERGED, orient="row")
+    con.register("merged", names.to_arrow())
     con.execute(
         "UPDATE annotation_queue AS q SET case_id = m.case_id,"
-        " merged_at = CASE WHEN status = 'kept' THEN resolved_at END"
+        " merged_at = CASE WHEN m.made THEN resolved_at END"
         " FROM merged m WHERE m.task_id = q.task_id"
     )
     con.unregister("merged")
@@ -109,7 +128,31 @@ def merge_decided(
         "SELECT count(*), count(plan_id) FROM annotation_queue WHERE list_contains($1, status)",
         [list(WAITING)],
     ).fetchall()[0]
-    return MergeReport(**counts, waiting=waiting, waiting_of_plans=of_plans)
+    return MergeReport(**counts, waiting=waiting, waiting_of_plans=of_plans, unanswered=unanswered)
+
+
+def unanswered_tasks(con: duckdb.DuckDBPyConnection, route: str | None = None) -> pl.DataFrame:
+    """Kept failures, of all queues or of one, that nobody has said the right answer to.
+
+    Returns:
+        Rows of `annotation_queue`, ordered as in `tasks_for`.
+    """
+    kept = tasks_with(con, ["kept"], route).filter(pl.col("merged_at").is_null())
+    outcomes = outcomes_of(con, dict(kept.select("task_id", "raters_wanted").iter_rows()))
+    return kept.filter(
+        pl.Series(
+            [_lacks_answer(task, outcomes[task["task_id"]]) for task in kept.to_dicts()],
+            dtype=pl.Boolean,
+        )
+    )
+
+
+def is_unanswered(con: duckdb.DuckDBPyConnection, task: Mapping[str, Any]) -> bool:
+    """Whether a task (row of `annotation_queue`) is one of `unanswered_tasks`."""
+    if task["status"] != "kept" or task["merged_at"] is not None:
+        return False
+    outcome = outcomes_of(con, {task["task_id"]: task["raters_wanted"]})[task["task_id"]]
+    return _lacks_answer(task, outcome)
 
 
 def record_after(
@@ -143,11 +186,33 @@ def record_after(
     )
 
 
+def _makes_case(task: Mapping[str, Any], outcome: Outcome) -> bool:
+    """Whether a decision puts a case into the suite.
+
+    A task for calibration is not asked for the suite's sake: it does so only as a failure.
+    """
+    if outcome.status != "kept" or outcome.label is None:
+        return False
+    if makes_regression(task["purpose"], outcome.label.passed):
+        return lacks_truth(outcome.label.expected, task["answer"]) is None
+    return bool(task["purpose"] != "calibration")
+
+
+def _lacks_answer(task: Mapping[str, Any], outcome: Outcome) -> bool:
+    """Whether a kept failure is no case only because nobody has said what would be right."""
+    return (
+        outcome.status == "kept"
+        and task["purpose"] != "calibration"
+        and not _makes_case(task, outcome)
+    )
+
+
 def _case(task: Mapping[str, Any], outcome: Outcome, latest: datetime | None) -> dict[str, Any]:
     """The eval case that a kept task becomes."""
-    label, decided_at = outcome.label, outcome.decided_at
+    label, decided_at, purpose = outcome.label, outcome.decided_at, task["purpose"]
     assert label is not None
     assert decided_at is not None
+    guards = makes_regression(purpose, label.passed)
     context, query = task["context"], task["text"]
     counts_from = min(decided_at, latest) if latest else decided_at
     return {
@@ -157,13 +222,16 @@ def _case(task: Mapping[str, Any], outcome: Outcome, latest: datetime | None) ->
         "expected_tools": task["tools"] if label.passed else None,
         "outcome": task["outcome"],
         "category": label.category or task["category"],
-        "tags": ["refresh"],
-        "origin": "production",
+        "tags": _TAGS.get(purpose, ["failure"] if guards else []),
+        "origin": "incident" if purpose == "incident" else "production",
         "source_ref": f"{task['source']}:{task['trace_id']}" if task["trace_id"] else None,
         "created_at": f"{decided_at.isoformat()}Z",
         "effective_at": f"{counts_from.isoformat()}Z",
         "designed": task["designed"],
+        **({"regression": True} if guards else {}),
         "plan_id": task["plan_id"],
+        "batch_id": task["batch_id"],
+        "incident_id": task["incident_id"],
         "task_id": task["task_id"],
         "raters": list(outcome.raters),
         "note": label.note,

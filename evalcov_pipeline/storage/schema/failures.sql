@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS signal_thresholds (
 
 -- Weekly batches of turns that people are asked about because something seems to have gone wrong.
 CREATE TABLE IF NOT EXISTS failure_batches (
-  batch_id VARCHAR NOT NULL PRIMARY KEY, -- sorts by week
+  batch_id VARCHAR NOT NULL PRIMARY KEY, -- sorts by week; a week without a signal has none
   as_of TIMESTAMP NOT NULL, -- exclusive end of the week, UTC
   size BIGINT NOT NULL, -- turns asked about
   n_turns BIGINT NOT NULL, -- turns of the week
@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS failure_batches (
   n_near_duplicates BIGINT NOT NULL, -- turns outside the draw, since a case or a task asks nearly the same
   exploration_share DOUBLE NOT NULL, -- share of the batch for signals that few labels are known of
   random_share DOUBLE NOT NULL, -- share of the batch drawn evenly from all turns of the week
-  signals VARCHAR NOT NULL, -- precision that each signal was weighted by: JSON list of {signal, precision, labelled, weight}
+  signals VARCHAR NOT NULL, -- what each signal counted for: JSON list of {signal, precision, labelled, weight (its precision drawn toward that of all), unknown (0..1, what exploration goes by)}
   note VARCHAR, -- what could not be honoured; NULL where there is nothing to say
   created_at TIMESTAMP NOT NULL -- wall clock, UTC
 );
@@ -61,7 +61,7 @@ CREATE TABLE IF NOT EXISTS signal_precision (
   n_labelled BIGINT NOT NULL, -- labelled turns with it, of all weeks so far
   n_bad BIGINT NOT NULL, -- of them, those that people call bad
   precision DOUBLE, -- share of bad turns among those with the signal, weighted by 1 / inclusion_probability; NULL without labels
-  precision_low DOUBLE, -- lower end of Wilson's 95 % interval at Kish's effective number of labels
+  precision_low DOUBLE, -- lower end of Wilson's 95 % interval at the effective number of labels
   precision_high DOUBLE, -- its upper end
   PRIMARY KEY (as_of, signal)
 );
