@@ -102,6 +102,7 @@ def run_job(
     *,
     partitions: Sequence[str] = (),
     ops: dict[str, Any] | None = None,
+    only: Sequence[str] = (),
 ) -> dg.ExecuteInProcessResult:
     """Run one job to its end, with a line per step.
 
@@ -111,6 +112,7 @@ def run_job(
         on: instance that records the run.
         partitions: first and last partition key of the run; none for an unpartitioned job.
         ops: configuration by op.
+        only: assets of the job that are made; all by default.
 
     Raises:
         CheckFailed: a blocking check said no; what it is about is as it was before.
@@ -130,6 +132,7 @@ def run_job(
             instance=on,
             run_config=config,
             tags=LAUNCHED_HERE | span,
+            asset_selection=[dg.AssetKey(asset) for asset in only] or None,
             partition_key=partitions[0] if partitions and not several else None,
         )
     except CheckFailed as failed:

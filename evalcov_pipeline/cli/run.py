@@ -31,7 +31,8 @@ def command(what: str, as_of: datetime | None, since: datetime | None) -> None:
 
     weekly: bring the imported traces up to date, sample the window, score the suite.
     monthly: the same, after clustering the traffic anew.
-    quarterly: plan a refresh of the suite, whether or not the score is degraded.
+    quarterly: hold the quarter's failures against the suite, and plan a refresh of it, whether or
+    not the score is degraded.
 
     The first weekly run fits a taxonomy. Runs appear in Dagster's UI like scheduled ones.
     """
@@ -93,16 +94,30 @@ def run_weeks(
 
 
 def run_quarterly(settings: Settings, as_of: date | None = None) -> None:
-    """Plan a refresh from the score of the week that contains `as_of`; the newest by default.
+    """Audit the failures of a quarter, then plan a refresh from the score of a week in it.
+
+    Args:
+        settings: of the pipeline.
+        as_of: a day of the week whose score is answered, and of the quarter; the newest by default.
 
     Raises:
-        BadInput: there is no such score.
+        BadInput: there is no traffic, or no score of that week.
     """
+    from evalcov_pipeline.cli import jobs
+    from evalcov_pipeline.cli.audit import print_audit
     from evalcov_pipeline.cli.refresh import run_refresh
     from evalcov_pipeline.defs.partitions import as_of as partition_end
     from evalcov_pipeline.defs.partitions import week_of
 
+    day = as_of.isoformat() if as_of else None
+    with jobs.instance(settings) as instance:
+        result = jobs.run_job(
+            settings, "quarterly_refresh", instance,
+            ops={"failure_audit": {"config": {"day": day}}}, only=["failure_audit", "published"],
+        )  # fmt: skip
+    (written,) = result.asset_materializations_for_node("failure_audit")
+    print_audit(settings, str(written.metadata["quarter"].value))
     config: dict[str, str] = {"trigger": "schedule"}
     if as_of:
         config["as_of"] = partition_end(week_of(as_of)).isoformat()
-    run_refresh(settings, "quarterly_refresh", config)
+    run_refresh(settings, "refresh", config)

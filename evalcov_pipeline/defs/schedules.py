@@ -49,13 +49,17 @@ def monthly_taxonomy(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     return dg.RunRequest(partition_key=_last_week(context.scheduled_execution_time))
 
 
-quarterly_refresh = dg.ScheduleDefinition(
+@dg.schedule(
     job=jobs.quarterly_refresh,
     name="quarterly_refresh",
     cron_schedule="0 8 1 1,4,7,10 *",
     execution_timezone="UTC",
-    description="Every first day of a quarter, after the month's taxonomy.",
 )
+def quarterly_refresh(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """Every first day of a quarter, after the month's taxonomy: audit the quarter that ended."""
+    yesterday = context.scheduled_execution_time.date() - timedelta(days=1)
+    audit = {"failure_audit": {"config": {"day": yesterday.isoformat()}}}
+    return dg.RunRequest(run_config={"ops": {**jobs.QUARTERLY, **audit}})
 
 
 def _last_week(instant: datetime) -> str:

@@ -18,6 +18,7 @@ _JUDGED: Columns = {
     "task_id": pl.String,
     "source": pl.String,
     "trace_id": pl.String,
+    "turn_index": pl.Int64,
     "text_hash": pl.String,
     "bad": pl.Boolean,
     "category": pl.String,
@@ -48,11 +49,13 @@ def judged_tasks(
         end_of_traffic: end of the newest week with traffic; None without traffic.
 
     Returns:
-        task_id, source, trace_id, text_hash, bad and category (None where nobody named one).
+        task_id, source, trace_id, turn_index, text_hash, bad and category (None where nobody
+        named one).
     """
     tasks = frame(
         con,
-        "SELECT task_id, source, trace_id, text_hash, raters_wanted, category FROM annotation_queue"
+        "SELECT task_id, source, trace_id, turn_index, text_hash, raters_wanted, category"
+        " FROM annotation_queue"
         " WHERE status IN ('kept', 'rejected') AND least(resolved_at, $2) <= $1 ORDER BY task_id",
         [as_of, end_of_traffic],
     )
@@ -71,11 +74,11 @@ def judged_picks(
     """Turns of failure batches of a week or earlier that people called good or bad by then.
 
     Returns:
-        Columns of `judged_tasks`, and batch_as_of, turn_index, signals and inclusion_probability.
+        Columns of `judged_tasks`, and batch_as_of, signals and inclusion_probability.
     """
     picks = frame(
         con,
-        "SELECT task_id, b.as_of AS batch_as_of, turn_index, p.signals, inclusion_probability"
+        "SELECT task_id, b.as_of AS batch_as_of, p.signals, inclusion_probability"
         " FROM failure_picks p JOIN failure_batches b USING (batch_id) WHERE b.as_of <= $1",
         [as_of],
     )
