@@ -21,7 +21,7 @@ MIN_RUNS = 5
 MIN_SYSTEMS = 15
 """Systems from which the item-total correlation is shown: at 5 its standard deviation is .37."""
 PROBATION = 2
-"""Runs from which a case may decide a gate: one that passed once may be one that hardly ever does."""
+"""Runs from which a case may decide a gate: what passed once may be what hardly ever does."""
 SELDOM = 0.8
 """Pass rate below which a case fails too often to guard anything."""
 _PRIOR_TRIES = 1.0
