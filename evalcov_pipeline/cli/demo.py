@@ -7,7 +7,13 @@ from pathlib import Path
 
 import click
 
-from evalcov_pipeline.cli.ingest import Kind, ingest_files, ingest_incident_files
+from evalcov_pipeline.cli.ingest import (
+    Kind,
+    ingest_files,
+    ingest_incident_files,
+    ingest_label_files,
+    ingest_verdict_files,
+)
 from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.cli.status import print_status
 from evalcov_pipeline.errors import BadInput
@@ -36,6 +42,9 @@ def command(budget: int | None) -> None:
     _prepare(settings)
     for kind, pattern in _KINDS.items():
         ingest_files(settings, kind, sorted(SAMPLE.glob(pattern)))
+    _bring_up_to_date(settings)
+    ingest_verdict_files(settings, [SAMPLE / "verdicts.jsonl.gz"])
+    ingest_label_files(settings, [SAMPLE / "annotations.jsonl.gz"])
     ingest_incident_files(settings, [SAMPLE / "incidents.jsonl"])
     run_sample(settings)
     if budget:
@@ -64,13 +73,18 @@ def _prepare(settings: Settings) -> None:
     mark.write_text("This home holds the demo's traffic.\n", encoding="utf-8")
 
 
-def run_sample(settings: Settings) -> None:
-    """Score every week: cluster after five weeks and at the end, as a monthly schedule would."""
+def _bring_up_to_date(settings: Settings) -> None:
+    """Turn the imported traces into the lake's turns, which labels and incidents are about."""
     from evalcov_pipeline.cli import jobs
-    from evalcov_pipeline.storage.lake import traffic_span
 
     with jobs.instance(settings) as instance:
         jobs.bring_traces_up_to_date(settings, instance)
+
+
+def run_sample(settings: Settings) -> None:
+    """Score every week: cluster after five weeks and at the end, as a monthly schedule would."""
+    from evalcov_pipeline.storage.lake import traffic_span
+
     span = traffic_span(settings.lake)
     if span is None:
         raise BadInput(

@@ -74,9 +74,9 @@ def command(
                 f"{kind} are about the data of this home", "--replace-demo", "leave it out"
             )
         rejected = (
-            _ingest_labels(settings, paths, format_, fields, rater)
+            ingest_label_files(settings, paths, format_, fields, rater)
             if kind == "annotations"
-            else _ingest_verdicts(settings, paths, format_, fields)
+            else ingest_verdict_files(settings, paths, format_, fields)
         )
         return CHECK_FAILED if strict and rejected else 0
     files = input_files(paths)
@@ -134,12 +134,12 @@ def ingest_files(
     return report
 
 
-def _ingest_labels(
+def ingest_label_files(
     settings: Settings,
     paths: Sequence[str | Path],
-    format_: str,
-    mapping: Mapping[str, str],
-    rater: str | None,
+    format_: str = "auto",
+    mapping: Mapping[str, str] | None = None,
+    rater: str | None = None,
 ) -> int:
     """Read labels, print what came of them, and tell the sensors; how many were rejected."""
     with rows_read("annotations") as progress:
@@ -168,8 +168,11 @@ def _ingest_labels(
     return report.rejected
 
 
-def _ingest_verdicts(
-    settings: Settings, paths: Sequence[str | Path], format_: str, mapping: Mapping[str, str]
+def ingest_verdict_files(
+    settings: Settings,
+    paths: Sequence[str | Path],
+    format_: str = "auto",
+    mapping: Mapping[str, str] | None = None,
 ) -> int:
     """Read verdicts, print what came of them, and announce them; how many were rejected."""
     with rows_read("verdicts") as progress:
