@@ -46,6 +46,7 @@ BENCHMARKS = {
         ("--seeds", "1", "--modes", "null,gap"),
     ),
     "taxonomy": Benchmark("How good are the clusters?", True, ("--seeds", "1")),
+    "failure_signals": Benchmark("How right are signs of failure?", True, ("--seeds", "1")),
     "refresh": Benchmark("Which queries should be added?", True, ("--quick",)),
     "refresh_loop": Benchmark("What does the loop make of a poor suite?", True, ("--seeds", "1")),
     "refresh_sessions": Benchmark("Which whole sessions should be added?", True, ("--seeds", "2")),

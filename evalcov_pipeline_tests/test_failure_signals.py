@@ -11,11 +11,12 @@ import polars as pl
 import pytest
 
 from evalcov_pipeline.core import failure_signals as signals
+from evalcov_pipeline.core import repeated_questions as repeated
 from evalcov_pipeline.core.phrases import objection, put_anew
+from evalcov_pipeline.core.signal_rows import STRENGTHS, TURNS, strongest
 from evalcov_pipeline.core.signal_thresholds import (
     DAY,
     FALSE_ALARMS,
-    joint_vectors,
     low_share,
     quiet_guard,
     rephrase_cut,
@@ -41,7 +42,7 @@ def session(*turns: dict[str, Any], name: str = "s", source: str = "shop") -> pl
         at = NOON + timedelta(minutes=number)
         timed = {"started_at": at, "ended_at": at + timedelta(seconds=5), "turn_index": number}
         rows.append(usual | timed | turn)
-    return pl.DataFrame(rows, schema=signals.TURNS)
+    return pl.DataFrame(rows, schema=TURNS)
 
 
 def said(name: str, value: float | None, label: str | None, by: str | None) -> dict[str, Any]:
@@ -101,7 +102,7 @@ def test_a_score_is_low_among_its_own_retriever_s_alone() -> None:
 
 
 def regenerated(turns: pl.DataFrame) -> list[tuple[int, str]]:
-    return found(signals.regenerations(turns, turns["query_text"]))
+    return found(repeated.regenerations(turns, turns["query_text"]))
 
 
 def test_the_same_input_again_means_that_the_answer_before_was_not_taken() -> None:
@@ -215,7 +216,7 @@ def rephrased(turns: pl.DataFrame, similarity: Sequence[tuple[int, int, float]])
         orient="row",
     )  # fmt: skip
     values = np.array([value for *_, value in similarity])
-    return found(signals.rephrases(turns, turns["query_text"], pairs, values, CUTS))
+    return found(repeated.rephrases(turns, turns["query_text"], pairs, values, CUTS))
 
 
 def test_a_rephrase_lies_on_the_answered_turn_that_it_resembles_most() -> None:
@@ -251,10 +252,10 @@ def test_pairs_without_texts_and_sources_without_a_cut_are_silent() -> None:
 
 def test_the_strongest_of_several_signs_of_a_kind_is_kept() -> None:
     turns = session({"query_text": "a"}, {"query_text": "a"}, {"query_text": "a"})
-    one = signals.regenerations(turns, turns["query_text"])
-    kept = signals.strongest([one, one])
+    one = repeated.regenerations(turns, turns["query_text"])
+    kept = strongest([one, one])
     assert found(kept) == [(0, "regeneration"), (1, "regeneration")]
-    assert kept["strength"].to_list() == [signals.STRENGTHS["regeneration"]] * 2
+    assert kept["strength"].to_list() == [STRENGTHS["regeneration"]] * 2
 
 
 def test_the_cut_of_rephrase_leaves_the_stated_share_of_unrelated_pairs_above_it() -> None:
@@ -267,13 +268,15 @@ def test_the_cut_of_rephrase_leaves_the_stated_share_of_unrelated_pairs_above_it
 
 
 def test_unrelated_pairs_are_of_different_sessions() -> None:
-    """Everybody asks one question and goes on with the same other one."""
+    """A next message is held against the question that is nearest to the one it follows."""
     question, other = np.eye(2, dtype=np.float32)
-    joint = joint_vectors(np.stack([question, other] * 3), np.ones((6, 1), np.float32))
+    both = (question + other) / np.float32(np.sqrt(2))
+    vectors = np.stack([question, both, other, question, question, other])
     sessions = np.array([0, 0, 1, 1, 2, 2])
     places = np.array([0, 2, 4]), np.array([1, 3, 5])
-    assert unrelated_similarities(joint, sessions, *places) == pytest.approx([1 / 3] * 3)
-    alone = unrelated_similarities(joint[:2], sessions[:2], places[0][:1], places[1][:1])
+    expected = pytest.approx([np.sqrt(0.5), 0, 0], abs=1e-6)
+    assert unrelated_similarities(vectors, sessions, *places) == expected
+    alone = unrelated_similarities(vectors[:2], sessions[:2], places[0][:1], places[1][:1])
     assert len(alone) == 0
 
 

@@ -13,8 +13,6 @@ from evalcov_pipeline.core.shares import FloatArray
 FALSE_ALARMS = 0.05
 """Share of unrelated pairs that may lie above the cut of rephrase."""
 FEWEST_PAIRS = 100
-LEXICAL = 1 / 3
-"""Weight of shared words in similarity; the rest is the cosine of the vectors."""
 LOW_SHARES = (0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3)
 """Lowest shares of a retriever's scores among which low_retrieval looks for its own."""
 FEWEST_SCORES = 20
@@ -55,22 +53,8 @@ class RephraseCut(Threshold):
     anew: float | None = None
 
 
-def joint_vectors(vectors: NDArray[np.float32], words: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Vectors whose dot product is the similarity of texts: mostly of meaning, partly of words.
-
-    Args:
-        vectors: (t, d) L2-normalised vectors of the texts.
-        words: (t, w) L2-normalised vectors of their words and pieces of words.
-
-    Returns:
-        (t, d + w) L2-normalised.
-    """
-    parts = [np.sqrt(1 - LEXICAL) * vectors, np.sqrt(LEXICAL) * words]
-    return np.concatenate(parts, axis=1, dtype=np.float32)
-
-
 def unrelated_similarities(
-    joint: NDArray[np.float32],
+    vectors: NDArray[np.float32],
     sessions: NDArray[np.int64],
     earlier: NDArray[np.int64],
     later: NDArray[np.int64],
@@ -78,7 +62,7 @@ def unrelated_similarities(
     """Similarity of next messages to the nearest question of another session.
 
     Args:
-        joint: (n, d) of the turns, see `joint_vectors`.
+        vectors: (n, d) L2-normalised vectors of the turns' texts.
         sessions: (n,) session of each turn.
         earlier: (m,) places of answered turns.
         later: (m,) places of the next turn of each.
@@ -90,11 +74,11 @@ def unrelated_similarities(
     found = []
     for start in range(0, len(earlier), _CHUNK):
         mine, told = earlier[start : start + _CHUNK], later[start : start + _CHUNK]
-        near = joint[mine] @ joint.T
+        near = vectors[mine] @ vectors.T
         near[sessions[mine][:, None] == sessions[None, :]] = -np.inf
         other = near.argmax(axis=1)
         known = np.isfinite(near[np.arange(len(mine)), other])
-        found.append(np.einsum("ij,ij->i", joint[told[known]], joint[other[known]]))
+        found.append(np.einsum("ij,ij->i", vectors[told[known]], vectors[other[known]]))
     return np.concatenate([np.empty(0), *found])
 
 

@@ -11,10 +11,12 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from evalcov_pipeline.core import failure_signals as core
+from evalcov_pipeline.core import failure_signals as signs
+from evalcov_pipeline.core import repeated_questions as repeated
 from evalcov_pipeline.core import signal_thresholds as estimates
 from evalcov_pipeline.core.judge_bias import hedges
 from evalcov_pipeline.core.sessions import rejected
+from evalcov_pipeline.core.signal_rows import FOUND, STRENGTHS, strongest
 from evalcov_pipeline.core.signal_thresholds import Threshold
 from evalcov_pipeline.core.texts import normalise_all
 from evalcov_pipeline.embedding import Progress
@@ -100,13 +102,13 @@ def find_signals(
     asked = "rephrase" not in rules.off
     again = repetition(turns, settings, as_of, redact_all, progress) if asked else None
     context = turns.drop(_HIDDEN, strict=False)
-    found = core.strongest(
+    found = strongest(
         [
-            core.explicit(turns),
-            retrieval := core.poor_retrieval(turns, _cuts(scores, shares)),
-            core.regenerations(turns, turns["text"]),
-            core.abrupt_ends(turns, _guard_frame(turns, guards)),
-            core.friction(turns),
+            signs.explicit(turns),
+            retrieval := signs.poor_retrieval(turns, _cuts(scores, shares)),
+            repeated.regenerations(turns, turns["text"]),
+            signs.abrupt_ends(turns, _guard_frame(turns, guards)),
+            signs.friction(turns),
             _wrong_by_people(con, turns, retrieval, as_of),
             *([_rephrased(turns, again)] if again else []),
             *found_by(own, rules.own, context),
@@ -164,7 +166,7 @@ def write_signals(
 
 
 def _known_names(rules: FailureSettings) -> None:
-    known = {*core.STRENGTHS, *rules.own}
+    known = {*STRENGTHS, *rules.own}
     if unknown := sorted(set(rules.off) - known):
         raise BadInput(
             what=f"no signal is called {', '.join(unknown)}",
@@ -275,7 +277,7 @@ def _rephrased(turns: pl.DataFrame, again: Repetition) -> pl.DataFrame:
         schema={"source": pl.String, "cut": pl.Float64, "anew": pl.Float64},
         orient="row",
     )
-    return core.rephrases(turns, turns["text"], again.pairs, again.similarity, cuts)
+    return repeated.rephrases(turns, turns["text"], again.pairs, again.similarity, cuts)
 
 
 def _wrong_by_people(
@@ -306,10 +308,10 @@ def _wrong_by_people(
     return rows.select(
         "row",
         signal=pl.lit("confident_but_wrong"),
-        strength=pl.lit(core.STRENGTHS["confident_but_wrong"]),
+        strength=pl.lit(STRENGTHS["confident_but_wrong"]),
         evidence=pl.lit("people call the answer wrong, and it does not hedge"),
         threshold=pl.lit(None, pl.Float64),
-    ).cast(core.FOUND)
+    ).cast(FOUND)
 
 
 def _read_texts(

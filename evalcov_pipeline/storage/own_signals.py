@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from evalcov_pipeline.core.failure_signals import FOUND, STRENGTHS
+from evalcov_pipeline.core.signal_rows import FOUND, STRENGTHS
 from evalcov_pipeline.errors import BadInput
 
 Signal = Callable[[pl.DataFrame], Any]

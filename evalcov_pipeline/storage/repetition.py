@@ -10,23 +10,19 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from evalcov_pipeline.core.failure_signals import REACH
+from evalcov_pipeline.core.repeated_questions import REACH
 from evalcov_pipeline.core.shares import FloatArray
 from evalcov_pipeline.core.signal_thresholds import (
     RephraseCut,
-    joint_vectors,
     rephrase_cut,
     unrelated_similarities,
 )
 from evalcov_pipeline.embedding import Progress
-from evalcov_pipeline.embedding.hashing import HashingEmbedder
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.embedding import embedder, vector_cache
 from evalcov_pipeline.storage.texts import redacted
 from evalcov_pipeline.storage.vectors import embed_texts
 
-_WORDS = 512
-"""Length of the vectors of words."""
 _MOST_UNRELATED = 4000
 
 
@@ -57,7 +53,7 @@ def repetition(
     """Compare the questions of the week's sessions, of as many as the settings allow.
 
     Args:
-        turns: ordered as `core.failure_signals.TURNS`, with `session_key`, `text` (the query,
+        turns: ordered as `core.signal_rows.TURNS`, with `session_key`, `text` (the query,
             normalised) and `in_week`.
         settings: of the pipeline; `failures.max_new_texts` is how many turns are compared.
         as_of: exclusive end of the week; cuts are estimated from what was said before.
@@ -77,9 +73,9 @@ def repetition(
     rows, texts = rows[worded], texts.filter(pl.Series(worded))
     both = pl.Series(np.isin(_earlier(kept), rows) & np.isin(_later(kept), rows))
     kept = kept.filter(both) if len(kept) else kept
-    joint = _joint(texts, settings, progress)
+    vectors = _vectors(texts.select("text_hash", "text"), settings, progress)
     earlier, later = (np.searchsorted(rows, found(kept)) for found in (_earlier, _later))
-    similarity = np.einsum("ij,ij->i", joint[earlier], joint[later], dtype=np.float64)
+    similarity = np.einsum("ij,ij->i", vectors[earlier], vectors[later], dtype=np.float64)
     resent = texts["raw"].gather(earlier).to_numpy() == texts["raw"].gather(later).to_numpy()
     known = (turns["started_at"].gather(_later(kept)) < as_of).to_numpy() & ~resent
     known &= (kept["back"] == 1).to_numpy()
@@ -93,7 +89,7 @@ def repetition(
         here = np.flatnonzero(sources == source)
         place = [np.searchsorted(here, at[own]) for at in (earlier, later)]
         own_sessions = session[rows[here]].astype(np.int64, casting="unsafe")
-        cuts[source] = rephrase_cut(unrelated_similarities(joint[here], own_sessions, *place))
+        cuts[source] = rephrase_cut(unrelated_similarities(vectors[here], own_sessions, *place))
     return Repetition(kept, np.where(resent, np.nan, similarity), cuts, len(pairs))
 
 
@@ -121,14 +117,13 @@ def _drawn(
     return keys[order[within]]
 
 
-def _joint(
+def _vectors(
     texts: pl.DataFrame, settings: Settings, progress: Progress | None
 ) -> NDArray[np.float32]:
+    """(n, d) of texts (text_hash, text); those that were never embedded are embedded now."""
     cache = vector_cache(settings)
-    distinct = texts.select("text_hash", "text").unique("text_hash", maintain_order=True)
-    embed_texts(cache, lambda: embedder(settings.embedding), distinct, progress)
-    words = HashingEmbedder(_WORDS).embed(texts["text"].to_list())
-    return joint_vectors(cache.get(texts["text_hash"].to_list()), words)
+    embed_texts(cache, lambda: embedder(settings.embedding), texts, progress)
+    return cache.get(texts["text_hash"].to_list())
 
 
 def _earlier(pairs: pl.DataFrame) -> NDArray[np.int64]:
