@@ -158,6 +158,18 @@ def test_labels_that_land_are_merged_and_told(landing: Landing, queued_home: Set
     assert told.facts[TASKS_WAITING] == 4
 
 
+def test_incidents_that_land_are_taken_and_told(landing: Landing) -> None:
+    guard = {"input": "charged twice", "expected": "Refund it."}
+    rows = [{"incident_id": "INC-1", "title": "Charged twice", "cases": [guard]}]
+    landing.drop("incidents/new.jsonl", rows)
+    landing.tick()
+    landing.run(landing.tick()[0])
+    assert landing.files() == {"done/incidents/new.jsonl"}
+    (told,) = materialized(landing.instance, ["incidents"], after=0)
+    assert (told.facts["partial"], told.facts["open"]) == (1, 0)
+    assert n_cases(landing.settings) == 1
+
+
 def test_nothing_lands_in_the_demo_s_home(landing: Landing) -> None:
     path = landing.drop("evals/suite.jsonl", cases(3))
     path.with_name("suite.jsonl.done").touch()

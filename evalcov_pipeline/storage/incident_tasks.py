@@ -84,17 +84,22 @@ def queue_incidents(con: duckdb.DuckDBPyConnection, settings: Settings, at: date
 
 
 def _last_turns(lake: Path, trace_ids: set[str]) -> pl.DataFrame:
-    """The last turn of each of these traces that the lake has."""
+    """The last turn of each of these traces that the lake has, with its place in its session."""
     if not trace_ids or not holds_turns(lake):
         return pl.DataFrame()
+    wanted = pl.col("trace_id").is_in(sorted(trace_ids))
+    turns = scan_turns(lake)
+    sessions = turns.filter(wanted).select("session_key").collect(engine="streaming")
     return (
-        scan_turns(lake)
-        .filter(pl.col("trace_id").is_in(sorted(trace_ids)))
-        .select("source", "session_id", "trace_id", "turn_index", "started_at", "query_text")
+        turns.filter(pl.col("session_key").is_in(sessions["session_key"].implode()))
+        .select("source", "session_id", "trace_id", "span_id", "started_at", "query_text")
         .collect(engine="streaming")
-        .sort("started_at", "turn_index", "source")
+        .sort("started_at", "trace_id", "span_id")
+        .with_columns(turn_index=pl.int_range(pl.len()).over("source", "session_id"))
+        .filter(wanted)
         .group_by("trace_id", maintain_order=True)
         .last()
+        .drop("span_id")
     )
 
 
