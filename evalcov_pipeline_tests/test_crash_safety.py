@@ -46,7 +46,7 @@ pytestmark = pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
 SEED = 20261121
 KILLS = {
     "ingest traces": 3, "ingest traces, another reading": 2, "ingest evals": 2,
-    "ingest results": 2, "daily_traces, weekly_coverage": 1, "publish": 3,
+    "ingest results": 2, "daily_traces, weekly_coverage": 1, "ingest incidents": 2, "publish": 3,
 }  # fmt: skip
 """Kills by command here; `benchmarks/crash_safety.py` has more of them, and the monthly job."""
 

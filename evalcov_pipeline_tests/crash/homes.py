@@ -159,7 +159,7 @@ class Step:
 
 
 def life(commands: Commands, folder: Path, until: str = "") -> list[Step]:
-    """Two weeks of a small home: imports, clustering, score, snapshot, another reading, refit.
+    """Two weeks of a small home: imports, clustering, score, incidents, snapshot, refit.
 
     It ends before the step named `until`.
     """
@@ -168,8 +168,12 @@ def life(commands: Commands, folder: Path, until: str = "") -> list[Step]:
         "suite": [{**case, "created_at": FIRST_DAY.isoformat()} for case in cases(20)]
         + [{"case_id": "no input"}],
         "results": results("run-1", FIRST_DAY + timedelta(days=8)),
+        "incidents": [
+            {"incident_id": "i", "title": "t", "trace_ids": ["t-0-0-0"], "cases": ["case-001"]},
+            {"incident_id": "j", "title": "u", "cases": [{"input": "hi", "expected": "ho"}]},
+        ],
     }
-    traffic, suite, run = (
+    traffic, suite, run, happened = (
         str(write_jsonl(folder / "in" / f"{name}.jsonl", rows)) for name, rows in inputs.items()
     )
     home, steps = folder / "undisturbed", []
@@ -179,6 +183,7 @@ def life(commands: Commands, folder: Path, until: str = "") -> list[Step]:
         ("ingest evals", "ingest", "evals", suite),
         ("ingest results", "ingest", "results", run),
         ("daily_traces, weekly_coverage", "run", "weekly", "--as-of", f"{FIRST_DAY:%Y-%m-%d}"),
+        ("ingest incidents", "ingest", "incidents", happened),
         ("publish", "publish"),
         ("ingest traces, another reading", "ingest", "traces", traffic, "--source", "other"),
         ("daily_traces, monthly_taxonomy", "run", "monthly"),
@@ -237,7 +242,9 @@ def content(home: Path) -> dict[str, Any]:
     return found
 
 
-CLOCKS = {"created_at", "imported_at", "hash", "previous_hash"}
+CLOCKS = {
+    "created_at", "imported_at", "recorded_at", "first_recorded_at", "hash", "previous_hash",
+}  # fmt: skip
 
 
 def _tables(file: Path) -> dict[str, Any]:
