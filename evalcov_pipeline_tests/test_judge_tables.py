@@ -17,7 +17,7 @@ import pytest
 from evalcov_pipeline.cli import BAD_INPUT, CHECK_FAILED, main
 from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.errors import BadInput
-from evalcov_pipeline.settings import JudgeSettings, Settings
+from evalcov_pipeline.settings import JudgeSettings, Settings, get_settings
 from evalcov_pipeline.storage import inbox
 from evalcov_pipeline.storage.ingest_annotations import AnnotationsReport, ingest_annotations
 from evalcov_pipeline.storage.ingest_verdicts import VerdictsReport, ingest_verdicts
@@ -159,13 +159,20 @@ def test_a_verdict_that_cannot_be_read_is_kept_aside_with_its_reason(home: Setti
 def test_a_file_of_something_else_is_named(
     home: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    def ingest(rows: Sequence[Mapping[str, Any]]) -> tuple[int | str | None, str]:
+        path = write_jsonl(home.home.parent / "verdicts.jsonl", rows)
+        with pytest.raises(SystemExit) as ended:
+            main(["ingest", "verdicts", str(path), "--strict"])
+        return ended.value.code, "".join(capsys.readouterr())
+
     monkeypatch.setenv("EVALCOV_HOME", str(home.home))
-    path = write_jsonl(home.home.parent / "labels.jsonl", [label("a", True)])
-    assert main(["ingest", "verdicts", str(path)]) == BAD_INPUT
-    assert "try `evalcov ingest annotations`" in capsys.readouterr().err
-    path = write_jsonl(home.home.parent / "v.jsonl", [verdict("a", True), {"judge_id": "j"}])
-    assert main(["ingest", "verdicts", str(path), "--strict"]) == CHECK_FAILED
-    assert "1 new, 0 replaced, 0 outdated, 0 duplicate, 1 rejected" in capsys.readouterr().out
+    get_settings.cache_clear()
+    code, said = ingest([label("a", True)])
+    assert (code, "try `evalcov ingest annotations`" in said) == (BAD_INPUT, True)
+    code, said = ingest([verdict("a", True), {"judge_id": "j"}])
+    assert code == CHECK_FAILED
+    assert "1 new, 0 replaced, 0 outdated, 0 duplicate, 1 rejected" in said
+    get_settings.cache_clear()
 
 
 def test_verdicts_are_taken_from_the_inbox(home: Settings) -> None:
