@@ -200,10 +200,10 @@ def test_a_label_nobody_asked_for_gets_a_task_that_later_labels_find(home: Setti
 
 
 def test_labels_of_people_alone_are_held_against_a_judge(home: Settings) -> None:
-    say(home, [verdict("a", True), verdict("b", True), verdict("c", True)])
-    told(home, [label("a", True), label("b", True, "suggestion:near"), label("c", True)])
+    say(home, [verdict("a", True), verdict("b", True)])
+    told(home, [label("a", True), label("b", True, "near")])
     with Warehouse(home.warehouse).writer() as con:
-        con.execute("UPDATE annotation_events SET via = 'suggestion' WHERE event_id = 3")
+        con.execute("UPDATE annotation_events SET via = 'suggestion' WHERE rater = 'near'")
         held = calibration(con, home, AS_OF)
     assert held.labels["item_id"].to_list() == ["a"]
 
