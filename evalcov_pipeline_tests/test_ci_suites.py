@@ -126,7 +126,7 @@ def test_results_of_unknown_and_retired_cases_are_judged_and_marked(con) -> None
     record(con, {"case_id": "b", "status": "retired"}, at=NOW)
     for week in range(5):
         ran(con, f"r{week}", {"a": True, "b": True, "elsewhere": True}, week=week)
-    status = dict(judge_cases(con, NONE).cases.select("case_id", "status").rows())
+    status = dict(judge_cases(con, NONE).cases.select("case_id", "case_status").rows())
     assert status == {"a": "active", "b": "retired", "elsewhere": None}
     assert set(choose(con).cases["case_id"]) == {"a"}
 

@@ -52,11 +52,11 @@ def case_discrimination(warehouse: WarehouseResource):
         metadata={
             **row_count(cases.height),
             **{name: int(cases[name].sum()) for name in ("saturated", "broken", "flaky")},
-            "unknown_to_the_suite": cases["status"].null_count(),
+            "unknown_to_the_suite": cases["case_status"].null_count(),
             "cannot_decide": rows_of(
-                cases.filter(pl.col("unfit").is_not_null() & (pl.col("status") == "active")).select(
-                    "case_id", "unfit", "n_runs", "n_failed", "kills"
-                )
+                cases.filter(
+                    pl.col("unfit").is_not_null() & (pl.col("case_status") == "active")
+                ).select("case_id", "unfit", "n_runs", "n_failed", "kills")
             ),
             "review": rows_of(review),
         },

@@ -43,7 +43,7 @@ def judge_cases(con: duckdb.DuckDBPyConnection, refused: RefusedJudges) -> Discr
         The rows of both tables.
     """
     found = case_discrimination(case_results(con, refused))
-    status = frame(con, "SELECT case_id, status FROM eval_cases")
+    status = frame(con, "SELECT case_id, status AS case_status FROM eval_cases")
     cases = found.cases.join(status, on="case_id", how="left", maintain_order="left")
     replace_slice(con, "case_discrimination", cases)
     replace_slice(con, "case_detection", found.detection)
@@ -55,7 +55,7 @@ def cases_to_review(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     return frame(
         con,
         "SELECT case_id, review FROM case_discrimination"
-        " WHERE status = 'active' AND review IS NOT NULL ORDER BY case_id",
+        " WHERE case_status = 'active' AND review IS NOT NULL ORDER BY case_id",
     )
 
 

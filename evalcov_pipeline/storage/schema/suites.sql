@@ -1,7 +1,7 @@
 -- What each case can tell apart, from its results since it has its present wording.
 CREATE TABLE IF NOT EXISTS case_discrimination (
   case_id VARCHAR NOT NULL PRIMARY KEY, -- case
-  status VARCHAR, -- in the suite: active, retired or superseded; NULL where the suite does not know it
+  case_status VARCHAR, -- in the suite: active, retired or superseded; NULL where the suite does not know it
   n_runs BIGINT NOT NULL, -- first tries of the product
   n_failed BIGINT NOT NULL, -- of them, those that failed
   n_known_bad BIGINT NOT NULL, -- first tries of systems that are broken on purpose
