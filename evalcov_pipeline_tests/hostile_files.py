@@ -325,7 +325,8 @@ def survives(kind: str, file: HostileFile, folder: Path) -> str:
             good += 1
     if file.rows is not None:
         rejected = sum(isinstance(item, Reject) for item in items)
-        assert good + rejected == file.rows or (kind == "incidents" and good == file.rows)
+        beside = kind == "incidents" and good + rejected > file.rows  # cases that cannot be read
+        assert beside or good + rejected == file.rows
     return "read" if good == len(items) or not items else "in part"
 
 

@@ -169,7 +169,7 @@ def life(commands: Commands, folder: Path, until: str = "") -> list[Step]:
         + [{"case_id": "no input"}],
         "results": results("run-1", FIRST_DAY + timedelta(days=8)),
         "incidents": [
-            {"incident_id": "i", "title": "t", "trace_ids": ["t-0-0-0"], "cases": ["case-001"]},
+            {"incident_id": "i", "title": "t", "trace_ids": ["t-0-0-0"]},
             {"incident_id": "j", "title": "u", "cases": [{"input": "hi", "expected": "ho"}]},
         ],
     }
