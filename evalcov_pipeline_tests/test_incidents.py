@@ -17,7 +17,7 @@ from evalcov_pipeline.settings import DEMO_MARK, FailureSettings, Settings, get_
 from evalcov_pipeline.storage.annotation import record_labels
 from evalcov_pipeline.storage.incidents import lost_incident
 from evalcov_pipeline.storage.ingest import ingest_traces
-from evalcov_pipeline.storage.ingest_evals import ingest_evals
+from evalcov_pipeline.storage.ingest_evals import ingest_evals, merge_and_derive
 from evalcov_pipeline.storage.ingest_incidents import IncidentsReport, ingest_incidents
 from evalcov_pipeline.storage.lake import compact_day, days_pending
 from evalcov_pipeline.storage.ledger import LEDGER, regression_cases
@@ -253,6 +253,21 @@ def test_people_are_asked_about_as_many_traces_as_an_incident_lacks_cases(home: 
     assert send(home, row, now=LATER).tasks == 1
     asked = {task["trace_id"] for task in table(home, "annotation_queue")}
     assert asked == {"t1-1", "t2-1", "t3-1"}
+
+
+def test_a_trace_that_people_keep_guards_its_incident(home: Settings) -> None:
+    traffic(home)
+    send(home, incident(trace_ids=["t0-1"]))
+    (task,) = table(home, "annotation_queue")
+    kept = {"task_id": task["task_id"], "rater": "ann", "keep": True, "passed": False}
+    with Warehouse(home.warehouse).writer() as con:
+        labels = [kept | {"expected": "Refund within 14 days."}]
+        record_labels(con, labels, via="jsonl", recorded_at=LATER, redact_all=list)
+        merge_and_derive(con, home, LATER)
+    assert coverage(home) == {"INC-1": "1/2"}
+    (guard,) = table(home, "eval_cases")
+    assert (guard["regression"], guard["origin"]) == (True, "incident")
+    assert send(home, incident(trace_ids=["t0-1"]), now=LATER).tasks == 0
 
 
 def test_traces_that_come_after_their_incident_are_asked_about_then(home: Settings) -> None:
