@@ -216,6 +216,15 @@ def test_an_own_signal_may_bring_evidence_which_is_redacted(home: Settings, own:
     assert rows["evidence"][0].startswith("asked by")
 
 
+def test_evidence_is_shortened_only_after_it_was_redacted(home: Settings, own: Callable) -> None:
+    def told(frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.with_columns(strength=0.5, evidence=pl.lit(f"{'asked again ' * 16}by {MAIL}"))
+
+    rows = found(with_rules(home, own=own(told))).signals.filter(signal="slow")
+    assert rows["evidence"].str.len_chars().max() == 200
+    assert not any(MAIL.split("@")[0] in evidence for evidence in rows["evidence"])
+
+
 @pytest.mark.parametrize(
     ("function", "said"),
     [

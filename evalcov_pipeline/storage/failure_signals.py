@@ -118,12 +118,12 @@ def find_signals(
         turns.with_row_index("row").filter("in_week"), on="row", maintain_order="left"
     ).filter(~pl.col("signal").is_in(rules.off))
     texts = _read_texts(found, redact_all, rules)
-    said = redacted(found["evidence"].str.slice(0, _LONGEST_EVIDENCE), redact_all)
+    said = redacted(found["evidence"], redact_all)
     signals = (
-        found.with_columns(raw=pl.col("evidence").str.slice(0, _LONGEST_EVIDENCE))
-        .join(said.select("raw", told="text"), on="raw", how="left", maintain_order="left")
+        found.rename({"evidence": "raw"})
+        .join(said.select("raw", evidence="text"), on="raw", how="left", maintain_order="left")
         .join(texts.select("row", "text_hash"), on="row", how="left", maintain_order="left")
-        .with_columns(evidence="told")
+        .with_columns(pl.col("evidence").str.slice(0, _LONGEST_EVIDENCE))
         .select(
             "source", "trace_id", "turn_index", "signal", "session_id", "started_at", "strength",
             "evidence", "threshold", "text_hash",
