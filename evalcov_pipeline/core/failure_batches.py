@@ -94,7 +94,7 @@ def precision(bad: ArrayLike, probabilities: ArrayLike) -> Precision:
         return Precision(0, 0, None, None, None, 0.0)
     weight = 1 / chance
     weight = weight / weight.sum()
-    rate, n_eff = float(weight @ is_bad), kish(weight)
+    rate, n_eff = min(float(weight @ is_bad), 1.0), kish(weight)
     variance = float(((weight * (is_bad - rate)) ** 2).sum())
     if variance > 0:
         n_eff = min(n_eff, rate * (1 - rate) / variance)
