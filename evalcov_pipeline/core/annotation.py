@@ -54,18 +54,22 @@ class Outcome:
     decided_at: datetime | None = None
 
 
-def resolve(labels: Sequence[Label], raters_wanted: int) -> Outcome:
+def resolve(
+    labels: Sequence[Label], raters_wanted: int, failed_answer: str | None = None
+) -> Outcome:
     """Decide a task from the labels on it.
 
     The first `raters_wanted` raters label independently. They agree when they say the same about
     `keep`, and of a kept case about `passed` and `category`. If not, every later rater adjudicates,
     and the newest adjudication holds. Expected answer and note are those of the newest deciding
-    label that has one. A kept case without an expected answer takes that of the newest later label
-    that keeps it too and says the same about `passed`: its rater completes the decision.
+    label that has one. Where none of them has one that can be ground truth (see `lacks_truth`), a
+    kept case takes that of the newest later label that keeps it too and says the same about
+    `passed`: its rater completes the decision.
 
     Args:
         labels: at most one per rater, in any order.
         raters_wanted: independent labels that decide, >= 1.
+        failed_answer: answer of production that is asked about as a failure; None for others.
 
     Raises:
         ValueError: a rater twice, or nobody wanted.
@@ -82,17 +86,21 @@ def resolve(labels: Sequence[Label], raters_wanted: int) -> Outcome:
         independent = [max(later, key=lambda label: (label.at, label.rater))]
     newest = sorted(independent, key=lambda label: (label.at, label.rater), reverse=True)
     held = newest[0]
+
+    def is_true(label: Label) -> bool:
+        wrong = None if label.passed else failed_answer
+        return lacks_truth(label.expected, wrong) is None
+
     completing = [
         label
         for label in later
-        if held.keep
-        and label not in independent
-        and label.expected
-        and (label.keep, label.passed) == (held.keep, held.passed)
+        if label not in independent
+        and (label.keep, label.passed) == (True, held.passed)
+        and is_true(label)
     ]
-    if completing and not any(label.expected for label in independent):
-        newest.append(max(completing, key=lambda label: (label.at, label.rater)))
-        independent.append(newest[-1])
+    if held.keep and completing and not any(map(is_true, independent)):
+        newest.insert(0, max(completing, key=lambda label: (label.at, label.rater)))
+        independent.append(newest[0])
     decided = Label(
         rater=held.rater,
         keep=held.keep,
@@ -107,7 +115,7 @@ def resolve(labels: Sequence[Label], raters_wanted: int) -> Outcome:
         status="kept" if held.keep else "rejected",
         label=decided,
         raters=tuple(label.rater for label in independent),
-        decided_at=max(held.at, newest[-1].at) if completing else held.at,
+        decided_at=max(held.at, newest[0].at),
     )
 
 
@@ -120,16 +128,16 @@ def makes_regression(purpose: str, passed: bool | None) -> bool:
     return purpose == "incident" or (purpose in ("failure", "calibration") and passed is False)
 
 
-def lacks_truth(expected: str | None, answer: str | None) -> str | None:
+def lacks_truth(expected: str | None, failed_answer: str | None) -> str | None:
     """Why an expected answer cannot be the ground truth of a regression case; None where it can.
 
     Args:
         expected: what people expect.
-        answer: what production answered.
+        failed_answer: what production answered, where people do not call that good.
     """
     if expected is None or not (spelled := normalise(expected)):
         return "nobody has said what would have been right"
-    if answer is not None and spelled.casefold() == normalise(answer).casefold():
+    if failed_answer and spelled.casefold() == normalise(failed_answer).casefold():
         return "what is expected is the answer that failed"
     return None
 

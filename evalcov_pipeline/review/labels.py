@@ -83,7 +83,8 @@ class Answer:
             return "Say whether production’s answer was good: that is what this case is about."
         if not makes_regression(task["purpose"], self.passed):
             return None
-        if (reason := lacks_truth(self.expected, task["answer"])) is None:
+        failed = None if self.passed else task["answer"]
+        if (reason := lacks_truth(self.expected, failed)) is None:
             return None
         return (
             "Write the expected answer: a failure that is kept guards the product for good, and"

@@ -226,7 +226,17 @@ def outcomes_of(
     labels: dict[str, list[Label]] = {task_id: [] for task_id in raters_wanted}
     for row in rows.iter_rows(named=True):
         labels[row.pop("task_id")].append(Label(**row))
-    return {task_id: resolve(said, raters_wanted[task_id]) for task_id, said in labels.items()}
+    failed = dict(
+        con.execute(
+            "SELECT task_id, answer FROM annotation_queue"
+            " WHERE list_contains($1, task_id) AND purpose != 'new_case'",
+            [list(raters_wanted)],
+        ).fetchall()
+    )
+    return {
+        task_id: resolve(said, raters_wanted[task_id], failed.get(task_id))
+        for task_id, said in labels.items()
+    }
 
 
 def progress(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:

@@ -194,7 +194,8 @@ def _makes_case(task: Mapping[str, Any], outcome: Outcome) -> bool:
     if outcome.status != "kept" or outcome.label is None:
         return False
     if makes_regression(task["purpose"], outcome.label.passed):
-        return lacks_truth(outcome.label.expected, task["answer"]) is None
+        failed = None if outcome.label.passed else task["answer"]
+        return lacks_truth(outcome.label.expected, failed) is None
     return bool(task["purpose"] != "calibration")
 
 
