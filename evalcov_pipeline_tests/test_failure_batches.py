@@ -18,7 +18,7 @@ from evalcov_pipeline.defs.resources import warehouse_resource
 from evalcov_pipeline.settings import FailureSettings, Settings
 from evalcov_pipeline.storage.annotation import enqueue, record_labels
 from evalcov_pipeline.storage.embedding import vector_cache
-from evalcov_pipeline.storage.failure_batches import Week, examine_week, record_week
+from evalcov_pipeline.storage.failure_batches import Week, examine_week, newest_batch, record_week
 from evalcov_pipeline.storage.ingest_evals import merge_and_derive
 from evalcov_pipeline.storage.lake import compact_day, days_pending, lake_connection
 from evalcov_pipeline.storage.warehouse import Warehouse, frame, insert
@@ -130,6 +130,17 @@ def test_a_batch_is_queued_with_its_evidence_and_the_chance_of_each_turn(
         assert signals or said.startswith("drawn evenly")
         assert (task["context"] is None) == (task["turn_index"] == 0)
     assert 8 <= drawn.filter(pl.col("signals").list.len() > 0).height < 15
+
+
+def test_the_newest_batch_is_told_with_what_waits(settings: Settings) -> None:
+    draw(settings, BEFORE)
+    draw(settings)
+    say(settings, picks(settings).filter(batch_id="failures-20261012")["task_id"][:4].to_list())
+    with Warehouse(settings.warehouse).reader() as con:
+        assert newest_batch(con) == {
+            "batch_id": "failures-20261012", "as_of": AS_OF, "size": 15, "waiting": 11,
+            "waiting_of_all": 26,
+        }  # fmt: skip
 
 
 def test_drawing_again_changes_nothing(settings: Settings) -> None:

@@ -45,6 +45,7 @@ def print_status(
         *_figures(score),
         *_session_figures(status),
         *_incident_figures(status),
+        *_failure_figures(status["failures"]),
         *_review(status["review"]),
     ]:
         click.echo(f"  {line}")
@@ -67,6 +68,7 @@ def read_status(settings: Settings, as_of: datetime | None = None) -> dict[str, 
     from evalcov_pipeline.reports.findings import next_steps
     from evalcov_pipeline.storage.annotation import WAITING
     from evalcov_pipeline.storage.case_discrimination import cases_to_review
+    from evalcov_pipeline.storage.failure_batches import newest_batch
     from evalcov_pipeline.storage.incidents import incident_states
     from evalcov_pipeline.storage.published import reading
     from evalcov_pipeline.storage.report_sessions import read_sessions
@@ -98,6 +100,7 @@ def read_status(settings: Settings, as_of: datetime | None = None) -> dict[str, 
         ).to_dicts()
         sessions = read_sessions(con, score["as_of"])
         incidents = incident_states(con)
+        failures = newest_batch(con)
         waiting = con.execute(
             "SELECT count(*) FROM annotation_queue WHERE list_contains($1, status)", [list(WAITING)]
         ).fetchall()[0][0]
@@ -108,6 +111,7 @@ def read_status(settings: Settings, as_of: datetime | None = None) -> dict[str, 
         "review": review,
         "waiting": waiting,
         "incidents": incidents,
+        "failures": failures,
         "session_score": dict(sessions.score) if sessions else None,
         "session_sequences": list(sessions.orders.values()) if sessions else [],
         "session_paths": sessions.untested_paths.head(_PATHS).to_dicts() if sessions else [],
@@ -132,6 +136,15 @@ def _figures(score: Mapping[str, Any]) -> list[str]:
         lines.append(f"judges     {score['judge_note']} {score['refused_results']} results")
     lines.append(f"trend      {score['diagnosis'] or '-'} ({score['diagnosis_reason']})")
     return lines
+
+
+def _failure_figures(batch: Mapping[str, Any] | None) -> list[str]:
+    if batch is None:
+        return []
+    return [
+        f"failures   newest batch of {batch['size']} turns, week to {batch['as_of']:%Y-%m-%d}:"
+        f" {batch['waiting']} wait; {batch['waiting_of_all']} in all batches"
+    ]
 
 
 def _session_figures(status: Mapping[str, Any]) -> list[str]:

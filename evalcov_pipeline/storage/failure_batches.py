@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -112,6 +114,22 @@ def record_week(con: duckdb.DuckDBPyConnection, as_of: datetime, week: Week) -> 
         con, "failure_batches", pl.DataFrame([row], infer_schema_length=None), batch_id=name
     )
     replace_slice(con, "failure_picks", week.batch.picks, batch_id=name)
+
+
+def newest_batch(con: duckdb.DuckDBPyConnection) -> Mapping[str, Any] | None:
+    """The newest batch: batch_id, as_of, size, and how many of its tasks and of all wait."""
+    return one_row(
+        con,
+        """
+        SELECT b.batch_id, b.as_of, b.size,
+               count(task_id) FILTER (q.batch_id = b.batch_id) AS waiting,
+               count(task_id) AS waiting_of_all
+        FROM (SELECT * FROM failure_batches ORDER BY batch_id DESC LIMIT 1) b
+        LEFT JOIN annotation_queue q ON purpose = $1 AND list_contains($2, status)
+        GROUP BY ALL
+        """,
+        [PURPOSE, list(WAITING)],
+    )
 
 
 def _refusal(con: duckdb.DuckDBPyConnection, settings: Settings, as_of: datetime) -> str | None:
