@@ -15,10 +15,13 @@ import polars as pl
 import pytest
 
 from evalcov_pipeline.cli import BAD_INPUT, CHECK_FAILED, main
-from evalcov_pipeline.cli.run import run_weeks
+from evalcov_pipeline.defs.judges import judge_calibration
+from evalcov_pipeline.defs.resources import warehouse_resource
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import JudgeSettings, Settings, get_settings
 from evalcov_pipeline.storage import inbox
+from evalcov_pipeline.storage.coverage import week_report
+from evalcov_pipeline.storage.embedding import vector_cache
 from evalcov_pipeline.storage.ingest_annotations import AnnotationsReport, ingest_annotations
 from evalcov_pipeline.storage.ingest_verdicts import VerdictsReport, ingest_verdicts
 from evalcov_pipeline.storage.judge_top_up import planned, queue_refused, queue_top_up
@@ -28,7 +31,7 @@ from evalcov_pipeline.storage.judges import (
     refused_judges,
     write_certificates,
 )
-from evalcov_pipeline.storage.lake import compact_day
+from evalcov_pipeline.storage.session_scores import session_report
 from evalcov_pipeline.storage.warehouse import Warehouse, frame
 from evalcov_pipeline_tests.conftest import (
     LAST_WEEK,
@@ -36,10 +39,10 @@ from evalcov_pipeline_tests.conftest import (
     import_rows,
     quick_settings,
     results,
-    turns,
     write_jsonl,
 )
 
+_UNASKED = "SELECT * FROM annotation_queue WHERE reason = 'labelled unasked'"
 NOW = datetime(2026, 11, 21, 12)
 AS_OF = LAST_WEEK + timedelta(weeks=1)
 DAY = AS_OF - timedelta(days=3)
@@ -370,47 +373,46 @@ def test_tasks_about_an_earlier_week_s_answers_are_closed(refused: Settings) -> 
     assert tasks["status"].to_list() == ["superseded", "open"]
 
 
-def test_a_week_is_scored_without_refused_verdicts(home: Settings) -> None:
+def test_a_week_is_scored_without_refused_verdicts(copy: Settings) -> None:
     topic = cases(60)[0]["category"]
-    traffic = turns(weeks=1, start=LAST_WEEK, sessions_per_day=20)
-    import_rows(home, "traces", traffic, "traffic")
-    import_rows(home, "evals", cases(60), "suite")
-    import_rows(home, "results", results("run-1", LAST_WEEK), "results")
-    for day in range(7):
-        compact_day(home.lake, (LAST_WEEK + timedelta(days=day)).date())
+    turns = table(copy, f"SELECT * FROM trace_sample JOIN texts USING (text_hash) WHERE as_of ="
+                        f" '{AS_OF}' ORDER BY trace_id LIMIT 120")  # fmt: skip
     people, judge = judged(120, 0.5)
-    items = [row["trace_id"] for row in traffic][:120]
-    say(home, [verdict(item, passed, "j-1", category=topic, at=at(LAST_WEEK))
+    items = [turn["trace_id"] for turn in turns]
+    say(copy, [verdict(item, passed, "j-1", category=topic)
                for item, passed in zip(items, judge, strict=True)])  # fmt: skip
-    told(home, [label(item, passed) for item, passed in zip(items, people, strict=True)])
-    run_weeks(home, "weekly_coverage", LAST_WEEK.date())
+    told(copy, [label(item, passed) for item, passed in zip(items, people, strict=True)])
+    made = dg.materialize(
+        [judge_calibration],
+        partition_key=LAST_WEEK.date().isoformat(),
+        resources={"warehouse": warehouse_resource(copy), "settings": copy},
+    )
+    (check,) = made.get_asset_check_evaluations()
+    assert (check.passed, check.metadata["refused"].value) == (False, [f"j-1 on {topic}"])
+    (shown,) = made.asset_materializations_for_node("judge_calibration")[:1]
+    assert f"| j-1 | {topic} | REFUSED | 120 |" in str(shown.metadata["certificates"].value)
 
-    (score,) = table(home, "SELECT * FROM coverage_scores WHERE headline")
-    (sessions,) = table(home, "SELECT * FROM session_scores WHERE headline")
+    with Warehouse(copy.warehouse).reader() as con:
+        sessions = session_report(con, copy, AS_OF)
+    queries = week_report(Warehouse(copy.warehouse), copy, vector_cache(copy), AS_OF)
     said = zip(results("run-1", LAST_WEEK), cases(60), strict=True)
     believed = [result["passed"] for result, case in said if case["category"] != topic]
-    for row in (score, sessions):
-        assert row["refused_results"] == 60 - len(believed) > 0
-        assert f"j-1 on {topic}" in row["judge_note"]
-        assert row["eval_score"] == pytest.approx(np.mean(believed))
+    assert queries is not None
+    assert sessions is not None
+    for score in (queries.headline, sessions.headline):
+        assert score["refused_results"] == 60 - len(believed) > 0
+        assert f"j-1 on {topic}" in score["judge_note"]
+        assert score["eval_score"] == pytest.approx(np.mean(believed))
+    (before,) = table(copy, f"SELECT * FROM coverage_scores WHERE headline AND as_of = '{AS_OF}'")
+    assert queries.headline["unmeasured_share"] >= before["unmeasured_share"]
 
-    asked = {row["trace_id"]: row for row in traffic}
-    tasks = table(home, "SELECT * FROM annotation_queue WHERE reason = 'labelled unasked'")
-    assert {task["trace_id"] for task in tasks} == set(items)
-    for task in tasks:
-        assert task["text"] == asked[task["trace_id"]]["query_text"]
-        assert (task["answer"], task["source"]) == ("Here is how.", "generic")
-        assert len(orjson.loads(task["context"] or "[]")) == 2 * task["turn_index"]
-
-
-def test_the_calibration_is_checked_and_shown() -> None:
-    from evalcov_pipeline.definitions import defs
-
-    graph = defs.resolve_asset_graph()
-    key = dg.AssetKey("judge_calibration")
-    assert dg.AssetKey("judge_verdicts") in graph.get(key).parent_keys
-    assert key in graph.get(dg.AssetKey("coverage_scores")).parent_keys
-    assert key in graph.get(dg.AssetKey("session_scores")).parent_keys
+    tasks = {task["trace_id"]: task for task in table(copy, _UNASKED)}
+    assert tasks.keys() == set(items)
+    for turn in turns:
+        task = tasks[turn["trace_id"]]
+        assert (task["text"], task["text_hash"]) == (turn["text"], turn["text_hash"])
+        assert (task["answer"], task["turn_index"]) == ("Here is how.", turn["turn_index"])
+        assert len(orjson.loads(task["context"] or "[]")) == 2 * turn["turn_index"]
 
 
 def test_an_empty_file_of_verdicts_is_bad_input(home: Settings) -> None:

@@ -225,13 +225,11 @@ def failure_findings(found: Discrimination) -> list[str]:
         findings.append(f"{_count(len(unguarded), 'incident')} without a case: {titles}.")
     refused = found.certificates.filter(pl.col("verdict") == "REFUSED")["category"].unique().sort()
     if len(refused):
-        share = f"; {found.n_refused / found.n_results:.0%} of the results of the scored run are"
-        share += " left out of the scores"
-        findings.append(
-            f"Judges are not believed on {_listed(refused.to_list(), 3)}"
-            + (share if found.n_refused else "")
-            + "."
-        )
+        said = f"Judges are not believed on {_listed(refused.to_list(), 3)}"
+        if found.n_refused:
+            share = found.n_refused / found.n_results
+            said += f"; {share:.0%} of the results of the scored run are left out of the scores"
+        findings.append(f"{said}.")
     missing = found.audit.filter(pl.col("status") == "unrepresented")["category"].to_list()
     if missing:
         findings.append(
