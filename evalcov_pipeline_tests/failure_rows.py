@@ -14,9 +14,9 @@ import polars as pl
 from evalcov_pipeline.storage.warehouse import insert, one_row
 
 TABLES = (
-    "failure_signals", "failure_batches", "failure_picks", "signal_precision", "failure_audit",
-    "incidents", "judge_calibration", "case_discrimination", "goodhart_watch", "ci_suites",
-    "ci_suite_cases",
+    "failure_signals", "signal_thresholds", "failure_batches", "failure_picks",
+    "signal_precision", "failure_audit", "incidents", "judge_calibration", "case_discrimination",
+    "goodhart_watch", "ci_suites", "ci_suite_cases",
 )  # fmt: skip
 SIGNALS = {
     "rephrase": (11.0, 0.41, 34), "low_retrieval": (7.5, 0.22, 18), "thumbs_down": (4.2, 0.78, 41),
@@ -77,7 +77,7 @@ def _signals(as_of: datetime, rng: np.random.Generator) -> list[dict[str, Any]]:
 
 
 def _precision(as_of: datetime) -> list[dict[str, Any]]:
-    rows = {**SIGNALS, "none": (0.0, 0.06, 15), "any": (0.0, 0.52, 108)}
+    rows = {**SIGNALS, "none": (967.0, 0.06, 15), "any": (33.0, 0.52, 108)}
     return [
         {
             "as_of": as_of, "signal": signal, "n_signals": round(4 * rate), "n_labelled": n,
@@ -129,10 +129,11 @@ def _audit(as_of: datetime) -> list[dict[str, Any]]:
     quarter = f"{as_of.year}-Q{(as_of.month + 2) // 3}"
     rows: Sequence[tuple[str, int, int, int, float | None, int, str]] = (
         ("wrong_policy", 41, 6, 1, 0.012, 0, "unrepresented"),
-        ("uncategorised", 30, 0, 0, None, 0, "unrepresented"),
+        ("lost_parcel", 30, 0, 0, None, 0, "unrepresented"),
         ("payments", 25, 4, 2, 0.006, 2, "thin"),
         ("delivery", 12, 3, 0, 0.004, 9, "never_failed"),
         ("returns", 9, 2, 1, 0.002, 11, "represented"),
+        ("uncategorised", 50, 0, 0, None, 0, "unknown"),
     )
     return [
         {

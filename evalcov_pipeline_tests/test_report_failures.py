@@ -11,6 +11,7 @@ import duckdb
 import polars as pl
 import pytest
 
+from evalcov_pipeline.reports.failures import failure_content
 from evalcov_pipeline.reports.findings import failure_findings, next_steps
 from evalcov_pipeline.reports.marks import bars, interval
 from evalcov_pipeline.reports.page import render, write_report
@@ -18,8 +19,8 @@ from evalcov_pipeline.reports.plots import certificates_table, signal_plot, suit
 from evalcov_pipeline.reports.suites import goodhart_in_words
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.failure_labels import ANY
+from evalcov_pipeline.storage.report import Scored
 from evalcov_pipeline_tests import chromium
-from evalcov_pipeline_tests.conftest import TOPICS
 from evalcov_pipeline_tests.failure_rows import SIGNALS, TABLES, certificates, write_failures
 from evalcov_pipeline_tests.test_report import HOSTILE, Page, assert_inert, change, content
 
@@ -49,6 +50,12 @@ def failing(scored: Settings, snapshot: Path, tmp_path: Path) -> Settings:
     return settings
 
 
+def told(scored: Scored) -> str:
+    """What the bars of the signals stand for."""
+    rows = failure_content(scored.discrimination, scored.score["as_of"])["signals"]
+    return "".join(row["bars"] or "" for row in rows)
+
+
 def page_of(settings: Settings, *statements: str) -> Page:
     page = Page(render(change(settings, *statements), settings))
     assert_inert(page)
@@ -58,9 +65,9 @@ def page_of(settings: Settings, *statements: str) -> Page:
 def test_figures_of_failures_are_those_of_the_tables(failing: Settings) -> None:
     text = page_of(failing).text
     for said in (
-        "15 turns to look at, 9 wait, 6 labelled, 4 of them bad",
+        "15 turns to look at; 9 wait, 6 labelled, 4 of them bad",
         "rephrase", "14 bad", "78%", "not labelled", "none of them",
-        "No case guards 2 of 5 kinds of failure: “wrong_policy”, “uncategorised”.",
+        "No case guards 2 of 5 kinds of failure: “wrong_policy”, “lost_parcel”.",
         "6 labelled, 34 assigned", "1.2% 0.4–3.0%", "0/2", "1/2", "2/2",
         "1 of 3 incidents has no case yet",
         "Refused: careful-judge on “returns”, quick-judge on “payments”.",
@@ -130,35 +137,44 @@ def test_turns_with_several_signals_count_once_among_any(failing: Settings) -> N
     assert totals[ANY] == sum(n for name, n in totals.items() if name not in ("own", ANY))
 
 
-def test_turns_of_a_week_without_a_batch_are_estimated_from_its_sample(failing: Settings) -> None:
-    with duckdb.connect(failing.published) as con:
-        ((as_of, drawn, rate),) = con.execute(
-            "SELECT as_of, count(*), avg(inclusion_probability) FROM trace_sample"
-            " WHERE as_of = (SELECT max(as_of) FROM trace_sample)"
-            " AND started_at >= as_of - INTERVAL 7 DAY GROUP BY as_of"
-        ).fetchall()
-    found = change(failing, "DELETE FROM failure_batches").discrimination.signals
-    (turns,) = found.filter(pl.col("as_of") == as_of)["n_turns"].unique()
-    assert turns == pytest.approx(drawn / rate, rel=0.05)
-    assert turns >= drawn
+def test_a_signal_without_a_threshold_is_silent_and_not_absent(failing: Settings) -> None:
+    silence = """
+        INSERT INTO signal_thresholds
+        SELECT as_of, source, 'rephrase', CASE WHEN source = 'b' THEN {} END, 9, 'too few turns'
+        FROM (SELECT max(as_of) AS as_of FROM failure_signals), (VALUES ('a'), ('b')) t(source)"""
+    gone = "DELETE FROM failure_signals WHERE signal = 'rephrase' AND as_of = (SELECT max(as_of)"
+    for cut, known in (("NULL", None), ("0.5", 0)):
+        found = change(
+            failing, "DELETE FROM signal_thresholds", silence.format(cut),
+            f"{gone} FROM failure_signals)",
+        )  # fmt: skip
+        newest = found.discrimination.signals.filter(pl.col("signal") == "rephrase").tail(1)
+        assert newest["n_signals"].item() == known
+        assert ("silent, no threshold" in told(found)) == (known is None)
 
 
-def test_results_of_a_refused_judge_are_counted_by_category(failing: Settings) -> None:
-    topic = TOPICS[0]
+def test_weeks_compare_as_rates_where_the_turns_of_each_are_known(failing: Settings) -> None:
+    found = content(failing)
+    assert found.discrimination.signals["n_turns"].unique().to_list() == [4000]
+    assert "per 1,000" in told(found)
+    unknown = change(
+        failing,
+        "DELETE FROM signal_precision WHERE as_of = (SELECT min(as_of) FROM signal_precision)",
+    )
+    assert "per 1,000" not in told(unknown)
+
+
+def test_results_of_refused_judges_are_named_with_their_share(failing: Settings) -> None:
     found = change(
         failing,
-        f"UPDATE judge_calibration SET judge_id = 'j-1', category = '{topic}'"
-        " WHERE verdict = 'REFUSED' AND category = 'returns'",
+        "UPDATE coverage_scores SET refused_results = 15, judge_note = 'Verdicts are refused: <i>'",
     )
-    with duckdb.connect(failing.published, read_only=True) as con:
-        ((n,),) = con.execute(
-            "SELECT count(*) FROM eval_cases WHERE category = ? AND status = 'active'", [topic]
-        ).fetchall()
-    assert (found.discrimination.n_refused, found.discrimination.n_results) == (n, 60)
-    assert n > 0
-    share = f"{n / 60:.0%} of the results of the scored run are left out of the scores"
+    assert (found.discrimination.n_refused, found.discrimination.n_results) == (15, 60)
+    share = "25% of the results of the scored run are left out of the scores"
     assert share in failure_findings(found.discrimination)[1]
-    assert f"of the results of the scored eval run ({n})" in Page(render(found, failing)).text
+    text = Page(render(found, failing)).text
+    assert "25% of the results of the scored eval run (15)" in text
+    assert "Verdicts are refused: <i>." in text
 
 
 def test_findings_are_three_sentences_at_most_and_none_where_all_is_well(failing: Settings) -> None:
@@ -227,6 +243,7 @@ def test_bars_are_as_tall_as_their_values() -> None:
     assert tall == pytest.approx([0, max(tall) / 2, max(tall)])
     assert "&lt;b&gt;" in drawn
     assert 'height="0.0"' in bars([0.0], ["nothing"])
+    assert "unknown" in bars([None, 1.0], ["silent", "one"])
 
 
 def test_an_interval_stays_on_its_line() -> None:
@@ -254,13 +271,13 @@ def test_a_browser_shows_failures_at_every_width_and_says_what_a_bar_is(
             browser.resize(width)
             browser.open(written.path.resolve().as_uri())
             assert browser.run("document.documentElement.scrollWidth") <= width
-            told = browser.run(
+            said = browser.run(
                 "const bar = document.querySelector('.bars g');"
                 "bar.scrollIntoView(); bar.dispatchEvent(new PointerEvent('pointerover',"
                 " {bubbles: true, pointerType: 'mouse', clientX: 90, clientY: 90}));"
                 "document.getElementById('tip').innerText"
             )
-            assert re.fullmatch(r"Week to \S+: \d+ turns, [\d.]+ per 1,000", told), told
+            assert re.fullmatch(r"Week to \S+: \d+ turns, [\d.]+ per 1,000", said), said
         assert not browser.trouble
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from evalcov_pipeline.core.failure_audit import UNCATEGORISED
 from evalcov_pipeline.reports.marks import bars, interval
 from evalcov_pipeline.storage.failure_labels import ANY, NONE
 from evalcov_pipeline.storage.report_failures import Discrimination
@@ -29,6 +30,7 @@ def failure_content(found: Discrimination, as_of: datetime) -> dict[str, Any]:
         "signals": signals,
         "signals_said": _in_words(found.signals),
         "weeks": found.signals["as_of"].n_unique(),
+        "silent": found.signals["n_signals"].null_count() > 0,
         "per_1000": _turns_known(found.signals),
         "batch": found.batch,
         "audit": audit[:_MOST_CATEGORIES],
@@ -67,16 +69,18 @@ def _signals(found: Discrimination) -> list[dict[str, Any]]:
 def _counted(weeks: Sequence[Mapping[str, Any]], per_1000: bool) -> dict[str, Any]:
     if not weeks:
         return {"bars": None, "newest": None, "rate": None}
-    rates = [_per_1000(week) for week in weeks] if per_1000 else []
+    counts = [week["n_signals"] for week in weeks]
+    rates = [_per_1000(week) if per_1000 else None for week in weeks]
     tips = [
-        f"Week to {week['as_of']:%Y-%m-%d}: {_turns(week['n_signals'])}"
-        + (f", {rates[i]:.1f} per 1,000" if rates else "")
-        for i, week in enumerate(weeks)
+        f"Week to {week['as_of']:%Y-%m-%d}: "
+        + ("silent, no threshold could be estimated" if count is None else _turns(count))
+        + ("" if rate is None else f", {rate:.1f} per 1,000")
+        for week, count, rate in zip(weeks, counts, rates, strict=True)
     ]
     return {
-        "bars": bars(rates or [week["n_signals"] for week in weeks], tips),
-        "newest": weeks[-1]["n_signals"],
-        "rate": rates[-1] if rates else None,
+        "bars": bars(rates if per_1000 else counts, tips),
+        "newest": counts[-1],
+        "rate": rates[-1],
     }
 
 
@@ -86,7 +90,9 @@ def _labelled(precision: Mapping[str, Any] | None) -> dict[str, Any]:
         "precision": row["precision"],
         "n_labelled": row["n_labelled"],
         "n_bad": row["n_bad"],
-        "interval": _share_interval(row, "precision", f"{row['n_labelled']} labelled turns"),
+        "interval": None
+        if row["precision"] is None
+        else _share_interval(row, "precision", f"{row['n_labelled']} labelled turns"),
     }
 
 
@@ -109,13 +115,15 @@ def _in_words(signals: pl.DataFrame) -> str | None:
     weeks = signals.filter(pl.col("signal") == ANY).to_dicts()
     if not weeks:
         return None
+    if not weeks[-1]["n_signals"]:
+        return "No turn of the newest week bore a sign of failure."
     single = signals.filter((pl.col("signal") != ANY) & (pl.col("as_of") == weeks[-1]["as_of"]))
-    first = single.sort("n_signals", "signal", descending=[True, False])["signal"][0]
-    most = f"the most frequent sign is “{first.replace('_', ' ')}”"
+    first = single.sort("n_signals", "signal", descending=[True, False], nulls_last=True)["signal"]
+    most = f"the most frequent sign is “{first[0].replace('_', ' ')}”"
     if not _turns_known(signals):
         n = weeks[-1]["n_signals"]
         return f"{_turns(n)} of the newest week bear{'s' * (n == 1)} a sign of failure; {most}."
-    *before, newest = [_per_1000(week) for week in weeks]
+    *before, newest = [1000 * week["n_signals"] / week["n_turns"] for week in weeks]
     compared = (
         f", against {sum(before) / len(before):.0f} on average in the {_weeks(len(before))} before"
         if before
@@ -126,8 +134,8 @@ def _in_words(signals: pl.DataFrame) -> str | None:
     )
 
 
-def _per_1000(week: Mapping[str, Any]) -> float:
-    return 1000 * week["n_signals"] / week["n_turns"]
+def _per_1000(week: Mapping[str, Any]) -> float | None:
+    return None if week["n_signals"] is None else 1000 * week["n_signals"] / week["n_turns"]
 
 
 def _audit(audit: pl.DataFrame, as_of: datetime) -> list[dict[str, Any]]:
@@ -151,13 +159,16 @@ def _greatest(audit: pl.DataFrame) -> float:
 def _audit_in_words(audit: pl.DataFrame) -> str | None:
     if audit.is_empty():
         return None
-    missing = audit.filter(pl.col("status") == UNREPRESENTED)["category"].to_list()
-    kinds = f"{len(audit)} kind{'s' * (len(audit) != 1)} of failure"
+    named = audit.filter(pl.col("category") != UNCATEGORISED)
+    if named.is_empty():
+        return "Nobody has said yet what kinds of failure these turns show."
+    missing = named.filter(pl.col("status") == UNREPRESENTED)["category"].to_list()
+    kinds = f"{len(named)} kind{'s' * (len(named) != 1)} of failure"
     if not missing:
         return f"{kinds} occurred, and the suite has a case against each."
-    named = ", ".join(f"“{name}”" for name in missing[:3])
+    first = ", ".join(f"“{name}”" for name in missing[:3])
     more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-    return f"No case guards {len(missing)} of {kinds}: {named}{more}."
+    return f"No case guards {len(missing)} of {kinds}: {first}{more}."
 
 
 def _incidents_in_words(incidents: pl.DataFrame) -> str | None:

@@ -12,23 +12,30 @@ _FEWEST = 8
 """Weeks that a row of bars has room for at least, so that one week is no wall."""
 
 
-def bars(values: Sequence[float], tips: Sequence[str]) -> Markup:
-    """Bars from 0 to the greatest of the values, oldest first, each with what it stands for."""
+def bars(values: Sequence[float | None], tips: Sequence[str]) -> Markup:
+    """Bars from 0 to the greatest of the values, oldest first, each with what it stands for.
+
+    A value that is not known gets a cross on the floor.
+    """
     width, height = _BARS
     step = width / max(len(values), _FEWEST)
-    top = max(values, default=0) or 1
-    drawn = Markup("").join(
-        Markup(
-            '<g aria-label="{tip}"><rect class="reach" x="{x:.1f}" width="{step:.1f}"'
-            ' height="{height}"/><rect x="{x:.1f}" y="{y:.1f}" width="{bar:.1f}"'
-            ' height="{tall:.1f}"/></g>'
-        ).format(
-            tip=tip, x=i * step, step=step, height=height, bar=0.72 * step,
-            y=height - 1 - tall, tall=tall,
+    top = max((value for value in values if value is not None), default=0) or 1
+    drawn = Markup("")
+    for i, (value, tip) in enumerate(zip(values, tips, strict=True)):
+        tall = (height - 2) * (value or 0) / top
+        mark = (
+            Markup('<path class="unknown" d="M{x:.1f} {y}l5 5m-5 0l5 -5"/>').format(
+                x=(i + 0.36) * step - 2.5, y=height - 8
+            )
+            if value is None
+            else Markup(
+                '<rect x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" height="{tall:.1f}"/>'
+            ).format(x=i * step, y=height - 1 - tall, w=0.72 * step, tall=tall)
         )
-        for i, (value, tip) in enumerate(zip(values, tips, strict=True))
-        for tall in [(height - 2) * value / top if value else 0]
-    )  # fmt: skip
+        drawn += Markup(
+            '<g aria-label="{tip}"><rect class="reach" x="{x:.1f}" width="{step:.1f}"'
+            ' height="{height}"/>{mark}</g>'
+        ).format(tip=tip, x=i * step, step=step, height=height, mark=mark)
     floor = Markup('<path d="M0 {y}H{width}"/>').format(y=height - 0.5, width=width)
     return _svg("bars", width, height, drawn + floor)
 

@@ -47,6 +47,7 @@ def suite_content(found: Discrimination, adversarial_tag: str) -> dict[str, Any]
         "flaky": known["flaky"].sum(),
         "saturated_share": tried.mean(),
         "tried": len(tried),
+        "active": len(known),
         "cases": cases.head(_MOST_CASES).to_dicts(),
         "more": cases[_MOST_CASES:].to_dicts(),
         "reviews": reviews[:_MOST_REVIEWS],
@@ -78,10 +79,7 @@ def goodhart_in_words(watch: pl.DataFrame) -> str | None:
     mean, p = row["mean_gap"], row["gap_p_value"]
     if row["verdict"] == "insufficient" or mean is None:
         fresh = watch["fresh_cases"].sum()
-        return (
-            f"Too little to tell: {fresh} result{'s' * (fresh != 1)} of fresh cases so far, and 30"
-            " are needed."
-        )
+        return f"Too little to tell: {fresh} result{'s' * (fresh != 1)} of fresh cases so far."
     figures = f"on average {_points(mean)} {'above' if mean >= 0 else 'below'} fresh cases"
     if row["verdict"] == "widening":
         return (
@@ -104,7 +102,7 @@ def _goodhart(watch: pl.DataFrame) -> Any:
         _point(period, series) for period in watch.to_dicts() for series in SERIES
         if period[f"{series}_cases"]
     ]  # fmt: skip
-    if not rows:
+    if not watch["fresh_cases"].sum():
         return None
     return at_sizes(FULL, _goodhart_chart, rows, [f"{at:%d %b %y}" for at in watch["at"]])
 

@@ -117,7 +117,7 @@ def read_scored(con: duckdb.DuckDBPyConnection) -> Scored | None:
             [PLANS],
         ),
         sessions=read_sessions(con, as_of),
-        discrimination=read_discrimination(con, as_of, score["eval_run_id"]),
+        discrimination=read_discrimination(con, score),
     )
 
 

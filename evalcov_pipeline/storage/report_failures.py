@@ -11,8 +11,7 @@ import duckdb
 import polars as pl
 
 from evalcov_pipeline.storage.annotation import WAITING, outcomes_of
-from evalcov_pipeline.storage.failure_labels import ANY
-from evalcov_pipeline.storage.judges import refused_judges
+from evalcov_pipeline.storage.failure_labels import ANY, NONE
 from evalcov_pipeline.storage.warehouse import frame, one_row
 
 WEEKS = 26
@@ -24,9 +23,10 @@ class Discrimination:
     """Whether the suite would notice a wrong answer, as far as it is known.
 
     Attributes:
-        signals: as_of, signal, n_signals (turns of the week that bear it), n_turns (turns of the
-            week, null where unknown): every pair of the last `WEEKS` weeks that were looked at and
-            the signals seen in them, `ANY` among them, oldest week first.
+        signals: as_of, signal, n_signals (turns of the week that bear it, null where it was silent
+            for want of a threshold), n_turns (turns of the week, null where unknown): every pair of
+            the last `WEEKS` weeks that were looked at and the signals ever seen, `ANY` among them,
+            oldest week first.
         precision: rows of `signal_precision` of the newest week.
         batch: the newest row of `failure_batches` with `waiting`, `labelled` and `bad` tasks.
         audit: rows of `failure_audit` of the newest quarter, the most urgent first.
@@ -54,18 +54,15 @@ class Discrimination:
     goodhart: pl.DataFrame
 
 
-def read_discrimination(
-    con: duckdb.DuckDBPyConnection, as_of: datetime, run_id: str | None
-) -> Discrimination:
-    """What was known at `as_of`; tables that know no week as they are now.
+def read_discrimination(con: duckdb.DuckDBPyConnection, score: Mapping[str, Any]) -> Discrimination:
+    """What was known of the week of a score; tables that know no week as they are now.
 
     Args:
         con: a reading connection.
-        as_of: of the score that is reported.
-        run_id: eval run of that score.
+        score: the row of `coverage_scores` that is reported.
     """
-    refused = refused_judges(con, as_of)
-    results = con.execute(_RESULTS, [run_id]).fetchall()
+    as_of = score["as_of"]
+    run = one_row(con, "SELECT n_cases FROM eval_runs WHERE run_id = ?", [score["eval_run_id"]])
     suite = one_row(con, "SELECT * FROM ci_suites ORDER BY chosen_at DESC, suite_id LIMIT 1")
     return Discrimination(
         signals=frame(con, _SIGNALS, [as_of, WEEKS]),
@@ -93,8 +90,8 @@ def read_discrimination(
             " ORDER BY judge_id, judge_model, prompt_version, rubric_version, category",
             [as_of],
         ),
-        n_results=sum(n for *_, n in results),
-        n_refused=sum(n for judge, category, n in results if judge in refused.get(category, ())),
+        n_results=run["n_cases"] if run else 0,
+        n_refused=score["refused_results"] or 0,
         suite=suite,
         suite_cases=frame(
             con,
@@ -134,31 +131,25 @@ def _batch(con: duckdb.DuckDBPyConnection, as_of: datetime) -> Mapping[str, Any]
 
 
 _SIGNALS = f"""
-WITH seen AS (
-  FROM failure_signals WHERE as_of <= $1 AND as_of > $1 - to_weeks($2)
-), looked AS (
-  SELECT as_of FROM seen
-  UNION SELECT as_of FROM signal_thresholds WHERE as_of <= $1 AND as_of > $1 - to_weeks($2)
-), counted AS (
-  SELECT as_of, signal, count(*) AS n_signals FROM seen GROUP BY ALL
+WITH counted AS (
+  SELECT as_of, signal, count(*) AS n_signals FROM failure_signals GROUP BY ALL
   UNION ALL
-  SELECT as_of, '{ANY}', count(DISTINCT (source, trace_id, turn_index)) FROM seen GROUP BY as_of
+  SELECT as_of, '{ANY}', count(DISTINCT (source, trace_id, turn_index))
+  FROM failure_signals GROUP BY as_of
 ), turns AS (
-  SELECT as_of, sum(1 / inclusion_probability) AS n_turns FROM trace_sample
-  WHERE started_at >= as_of - INTERVAL 7 DAY GROUP BY as_of
-), batches AS (
-  SELECT as_of, max(n_turns) AS n_turns FROM failure_batches GROUP BY as_of
+  SELECT as_of, sum(n_signals) AS n_turns FROM signal_precision
+  WHERE signal IN ('{ANY}', '{NONE}') GROUP BY as_of
+), silent AS (
+  SELECT as_of, signal, true AS silent FROM signal_thresholds
+  GROUP BY as_of, signal HAVING count(threshold) = 0
+), weeks AS (
+  SELECT as_of FROM counted UNION SELECT as_of FROM signal_thresholds
 )
-SELECT as_of, signal, coalesce(n_signals, 0) AS n_signals,
-       coalesce(batches.n_turns, turns.n_turns) AS n_turns
-FROM (FROM looked, (SELECT DISTINCT signal FROM counted))
+SELECT as_of, signal, coalesce(n_signals, CASE WHEN silent IS NULL THEN 0 END) AS n_signals,
+       n_turns::BIGINT AS n_turns
+FROM (FROM weeks, (SELECT DISTINCT signal FROM counted))
 LEFT JOIN counted USING (as_of, signal) LEFT JOIN turns USING (as_of)
-LEFT JOIN batches USING (as_of)
+LEFT JOIN silent USING (as_of, signal)
+WHERE as_of <= $1 AND as_of > $1 - to_weeks($2)
 ORDER BY as_of, signal
-"""
-"""Turns are counted where a batch was drawn from them, else estimated from the week's sample."""
-_RESULTS = """
-SELECT judge_id, coalesce(r.category, c.category), count(*)
-FROM eval_results r LEFT JOIN eval_cases c USING (case_id)
-WHERE run_id = ? AND repeat = 0 GROUP BY ALL
 """
