@@ -221,7 +221,8 @@ def _write_suite(con: duckdb.DuckDBPyConnection, as_of: datetime, cases: Sequenc
 def _told(case: str, number: int, as_of: datetime) -> dict[str, Any]:
     flaky = 24 <= number < 28
     return {
-        "case_id": case, "status": "active", "n_runs": 10, "n_failed": number % 4, "n_known_bad": 3,
+        "case_id": case, "case_status": "active", "n_runs": 10,
+        "n_failed": number % 4, "n_known_bad": 3,
         "pass_rate": 0.9, "pass_rate_tries": 12.0, "flip_rate": 0.1,
         "flakiness": 0.4 if flaky else 0.02, "flaky": flaky, "saturated": number % 4 == 0,
         "broken": False, "failing": False, "discrimination": None,

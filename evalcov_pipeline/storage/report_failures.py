@@ -102,7 +102,7 @@ def read_discrimination(con: duckdb.DuckDBPyConnection, score: Mapping[str, Any]
         discrimination=frame(
             con,
             "SELECT d.*, category, text FROM case_discrimination d JOIN eval_cases USING (case_id)"
-            " LEFT JOIN texts USING (text_hash) WHERE d.status = 'active' ORDER BY case_id",
+            " LEFT JOIN texts USING (text_hash) WHERE case_status = 'active' ORDER BY case_id",
         ),
         goodhart=frame(con, 'SELECT * FROM goodhart_watch ORDER BY "at"'),
     )
