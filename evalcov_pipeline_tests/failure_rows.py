@@ -60,6 +60,7 @@ def certificates(as_of: datetime) -> list[dict[str, Any]]:
         _certificate(as_of, "careful-judge", "7", "returns", "REFUSED", 0.71, 0.22, 90),
         _certificate(as_of, "careful-judge", "7", "trade_in", "INSUFFICIENT", 0.85, None, 20),
         _certificate(as_of, "quick-judge", None, "payments", "REFUSED", 0.62, 0.05, 75),
+        _certificate(as_of, "quick-judge", None, "warranty", "INSUFFICIENT", None, None, 0),
     ]
 
 
@@ -167,7 +168,7 @@ def _incidents(as_of: datetime, cases: Sequence[str]) -> list[dict[str, Any]]:
 
 def _certificate(
     as_of: datetime, judge: str, prompt: str | None, category: str, verdict: str,
-    agreement: float, kappa: float | None, n: int,
+    agreement: float | None, kappa: float | None, n: int,
 ) -> dict[str, Any]:  # fmt: skip
     row: dict[str, Any] = {
         "judge_id": judge, "judge_model": "some-model" if prompt else None,

@@ -71,7 +71,8 @@ def test_figures_of_failures_are_those_of_the_tables(failing: Settings) -> None:
         "6 labelled, 34 assigned", "1.2% 0.4–3.0%", "0/2", "1/2", "2/2",
         "1 of 3 incidents has no case yet",
         "Refused: careful-judge on “returns”, quick-judge on “payments”.",
-        "INSUFFICIENT", "TREND ONLY", "94% 84–99%", "0.84 0.74 to 0.89",
+        "Insufficient, since nothing is labelled yet: warranty .", "TREND ONLY",
+        "94% 84–99%", "0.84 0.74 to 0.89",
         "24 cases in about 212 of 300 seconds", "83%",
         "guards incident INC-2 pinned does not decide",
         "on average 13.0 percentage points above fresh cases, and the gap grows",
@@ -111,7 +112,7 @@ def test_tables_that_know_only_some_things_leave_the_rest_blank(failing: Setting
     assert "turns of the newest week bear a sign of failure; the most frequent" in text
     assert "None of the 24 cases of the suite can decide a gate." in text
     assert "Too little to tell: 0 results of fresh cases so far" in text
-    assert "No judge is refused. Certificates: 5 INSUFFICIENT." in text
+    assert "No judge is refused. Certificates: 6 INSUFFICIENT." in text
     assert not re.search(r"\bNone\b(?! of the)|\bnan\b", text)
 
 
@@ -287,7 +288,7 @@ def test_certificates_are_tabled_with_the_refused_first() -> None:
         [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()
     ]
     assert [row[heads.index("verdict")] for row in rows] == [
-        "REFUSED", "REFUSED", "INSUFFICIENT", "TREND_ONLY", "GATE",
+        "REFUSED", "REFUSED", "INSUFFICIENT", "INSUFFICIENT", "TREND_ONLY", "GATE",
     ]  # fmt: skip
     best = dict(zip(heads, rows[-1], strict=True))
     assert best["judge"] == "careful-judge, some-model, prompt 7"

@@ -26,9 +26,16 @@ def judge_content(found: Discrimination) -> dict[str, Any]:
     order = pl.col("verdict").replace_strict(VERDICTS, default=len(VERDICTS), return_dtype=pl.Int8)
     versions: dict[str, list[dict[str, Any]]] = {}
     for row in found.certificates.sort(order, "category").to_dicts():
-        versions.setdefault(version_of(row), []).append(_certificate(row))
+        versions.setdefault(version_of(row), []).append(row)
     return {
-        "versions": list(versions.items())[:_MOST_VERSIONS],
+        "versions": [
+            {
+                "name": name,
+                "rows": [_certificate(row) for row in rows if row["n_labelled"]],
+                "unlabelled": [row["category"] for row in rows if not row["n_labelled"]],
+            }
+            for name, rows in list(versions.items())[:_MOST_VERSIONS]
+        ],
         "more_versions": max(0, len(versions) - _MOST_VERSIONS),
         "most_categories": _MOST_CATEGORIES,
         "meanings": MEANINGS,
@@ -66,7 +73,16 @@ def version_of(certificate: Mapping[str, Any]) -> str:
 
 
 def _certificate(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with its drawing; nothing is said twice."""
     agreement, low, high = (row[f"agreement{end}"] for end in ("", "_low", "_high"))
     between = "" if low is None else f", 95 % interval {low:.0%} to {high:.0%}"
     tip = f"{agreement or 0:.0%} of {row['n']:,} labels agree{between}"
-    return dict(row) | {"drawn": interval(agreement, low, high, tip)}
+    change = row["what_would_change_it"]
+    told = change is not None and all(part in change for part in row["reason"].split("; "))
+    return dict(row) | {
+        "drawn": interval(agreement, low, high, tip),
+        "reason": None if told else row["reason"],
+        "uncorrected": None
+        if row["corrected_rate"] is not None or row["verdict"] == "INSUFFICIENT"
+        else row["corrected_reason"],
+    }
