@@ -255,6 +255,17 @@ def test_a_suite_is_chosen_kept_under_its_id_and_comes_back_from_its_export(
     assert rows[0]["input"][1] == {"role": "user", "content": "well?"}
 
 
+def test_a_case_as_good_as_one_of_the_suite_does_not_take_its_place(con) -> None:
+    for case in ("b", "a"):
+        record(con, {"case_id": case})
+        for week in range(8):
+            ran(con, f"run-{week}", {case: True}, week=week)
+        bad(con, "no-tools", {case: False})
+        assert choose(con, max_cases=1).cases["case_id"].to_list() == ["b"]
+    con.execute("DELETE FROM ci_suites")
+    assert choose(con, max_cases=1).cases["case_id"].to_list() == ["a"], "a new choice differs"
+
+
 def test_an_edited_case_makes_another_suite_and_the_one_before_stays_as_it_was(con) -> None:
     cases = stable(con)
     before = choose(con).suite
@@ -280,6 +291,7 @@ def test_incidents_are_pinned_and_a_regression_case_comes_first_in_its_mode(con)
     assert rows["i1"]["reason"].startswith("guards incident INC-1; does not decide: fails now")
     assert not rows["i1"]["decides"]
     assert rows["r1"]["reason"] == "regression of returns, 1 of at least 1"
+    assert not found.cases["reason"].str.starts_with("failure mode returns").any()
     assert found.suite
     assert found.suite["n_deciding"] == found.suite["n_cases"] - 1
 
