@@ -74,7 +74,7 @@ def test_figures_of_failures_are_those_of_the_tables(failing: Settings) -> None:
         "Insufficient, since nothing is labelled yet: warranty .", "TREND ONLY",
         "94% 84–99%", "0.84 0.74 to 0.89",
         "24 cases in about 212 of 300 seconds", "83%",
-        "guards incident INC-2 pinned does not decide",
+        "guards incident INC-2 does not decide",
         "on average 13.0 percentage points above fresh cases, and the gap grows",
         "look at 9 turns with signs of failure".capitalize(),
     ):  # fmt: skip
