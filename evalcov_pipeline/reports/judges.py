@@ -83,6 +83,6 @@ def _certificate(row: Mapping[str, Any]) -> dict[str, Any]:
         "drawn": interval(agreement, low, high, tip),
         "reason": None if told else row["reason"],
         "uncorrected": None
-        if row["corrected_rate"] is not None or row["verdict"] == "INSUFFICIENT"
+        if row["corrected_rate"] is not None or row["verdict"] in ("INSUFFICIENT", "REFUSED")
         else row["corrected_reason"],
     }
