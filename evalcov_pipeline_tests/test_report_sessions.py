@@ -163,7 +163,7 @@ def test_hostile_tools_and_labels_are_shown_and_never_executed(sessions_home: Se
         "kind": "tools", "label": "<b>|\n", "status": "gap", "minimal": True, "ngram": "x",
         "production_share": 0.2, "eval_cases": 0,
     }))  # fmt: skip
-    assert table.splitlines()[2:] == ["| &lt;b&gt;&#124;  | tools | 20.0% | 0 |"]
+    assert table.splitlines()[2:] == ["| &lt;b&gt;&#124; | tools | 20.0% | 0 |"]
 
 
 def test_outcomes_that_nobody_captured_are_left_out_and_said(sessions_home: Settings) -> None:

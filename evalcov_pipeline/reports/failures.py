@@ -103,8 +103,6 @@ def _turns_known(signals: pl.DataFrame) -> bool:
 
 def _share_interval(row: Mapping[str, Any], name: str, basis: str, most: float = 1.0) -> Any:
     value = row[name]
-    if value is None:
-        return interval(None, None, None, "", most)
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     between = "" if low is None else f", 95 % interval {low:.1%} to {high:.1%}"
     return interval(value, low, high, f"{value:.1%}{between}; {basis}", most)
@@ -143,8 +141,10 @@ def _audit(audit: pl.DataFrame, as_of: datetime) -> list[dict[str, Any]]:
     return [
         row
         | {
-            "age": (as_of - row["newest_case_at"]).days if row["newest_case_at"] else None,
-            "interval": _share_interval(row, "rate", f"{row['labelled']} labelled turns", most),
+            "age": max(0, (as_of - row["newest_case_at"]).days) if row["newest_case_at"] else None,
+            "interval": None
+            if row["rate"] is None
+            else _share_interval(row, "rate", f"{row['labelled']} labelled turns", most),
         }
         for row in audit.to_dicts()
     ]
