@@ -19,9 +19,11 @@ for name in [name for name in os.environ if name.startswith(("EVALCOV_", "DAGSTE
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["EVALCOV_CONFIG"] = os.devnull
 
+from evalcov_pipeline.core.failure_signals import STRENGTHS  # noqa: E402
 from evalcov_pipeline.settings import (  # noqa: E402
     CoverageSettings,
     EmbeddingSettings,
+    FailureSettings,
     SamplingSettings,
     Settings,
     TaxonomySettings,
@@ -146,10 +148,14 @@ def results(run: str, at: datetime, rate: float = 0.8) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def scored(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Six weeks of traffic, a proportional suite with results, the last two weeks scored."""
+    """Six weeks of traffic, a proportional suite with results, the last two weeks scored.
+
+    Nothing speaks of failures there, so nobody is asked about any.
+    """
     from evalcov_pipeline.cli.run import run_weeks
 
-    settings = quick_settings(tmp_path_factory.mktemp("scored") / "home")
+    silent = FailureSettings(off=tuple(STRENGTHS))
+    settings = quick_settings(tmp_path_factory.mktemp("scored") / "home", failures=silent)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("DAGSTER_HOME", raising=False)
         import_rows(settings, "traces", turns(), "traffic")
