@@ -146,10 +146,10 @@ def test_labels_chosen_by_the_truth_are_corrected_by_rogan_gladen() -> None:
     assert figures.kappa.low < true_kappa < figures.kappa.high
 
 
-def test_no_failure_among_n_labels_leaves_what_clopper_and_pearson_leave() -> None:
+def test_no_failure_among_n_labels_leaves_what_mid_p_leaves() -> None:
     rate = tables.people_alone(np.ones(50, dtype=bool), np.full(50, 0.1), rng())
-    assert rate.value == 1
-    assert rate.low == pytest.approx(0.025 ** (1 / 50), abs=0.01)
+    assert (rate.value, rate.high) == (1, 1)
+    assert rate.low == pytest.approx(0.05 ** (1 / 50), abs=0.01)
 
 
 def test_a_good_judge_narrows_the_interval_of_people() -> None:
