@@ -76,7 +76,7 @@ def test_figures_of_failures_are_those_of_the_tables(failing: Settings) -> None:
         "24 cases in about 212 of 300 seconds", "83%",
         "guards incident INC-2 does not decide",
         "on average 13.0 percentage points above fresh cases, and the gap grows",
-        "look at 9 turns with signs of failure".capitalize(),
+        "Judge 9 answers: signs of failure, incidents, checks of judges",
     ):  # fmt: skip
         assert said in text
     assert not re.search(r"\bNone\b|\bnan\b", text)
@@ -189,7 +189,7 @@ def test_findings_are_three_sentences_at_most_and_none_where_all_is_well(failing
     )  # fmt: skip
     assert failure_findings(well.discrimination) == []
     assert "findings" not in [attrs.get("class") for _, attrs in Page(render(well, failing)).tags]
-    steps = next_steps(well.score, discrimination=well.discrimination)
+    steps = next_steps(well.score, answers=well.answers)
     assert not [step for step in steps if "signs of failure" in step.what]
 
 

@@ -100,10 +100,12 @@ def run_sample(settings: Settings) -> None:
 
 
 def close_loop(settings: Settings, budget: int) -> None:
-    """Plan a refresh unless there is one, label what waits, and score the last week again.
+    """Plan a refresh unless there is one, label its queries, and score the last week again.
 
     The labels are invented: four of five queries are kept, with the answer of production.
     """
+    import polars as pl
+
     from evalcov_pipeline.cli import jobs
     from evalcov_pipeline.cli.progress import say
     from evalcov_pipeline.defs.partitions import now
@@ -120,10 +122,11 @@ def close_loop(settings: Settings, budget: int) -> None:
         with jobs.instance(settings) as instance:
             jobs.run_job(settings, "refresh", instance, ops=config)
     with warehouse.writer() as con:
+        asked = tasks_for(con, RATER).filter(pl.col("purpose") == "new_case")
         labels = [
             {"task_id": task["task_id"], "rater": RATER, "keep": number % 5 != 4, "passed": True}
             | {"expected": task["answer"], "category": task["category"]}
-            for number, task in enumerate(tasks_for(con, RATER).iter_rows(named=True))
+            for number, task in enumerate(asked.iter_rows(named=True))
         ]
         record_labels(
             con,

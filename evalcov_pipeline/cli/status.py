@@ -56,6 +56,8 @@ def print_status(
         if gap["exemplars"]:
             click.echo(f"          e.g. {gap['exemplars'][0][:90]!r}")
     click.echo(f"Next: {status['next']}")
+    for step in status["then"]:
+        click.echo(f"      {step}")
     if settings.report.exists():
         click.echo(f"\nReport: {settings.report}")
 
@@ -66,7 +68,7 @@ def read_status(settings: Settings, as_of: datetime | None = None) -> dict[str, 
     Keys that begin with session_ tell of whole sessions; they are empty where these have no score.
     """
     from evalcov_pipeline.reports.findings import next_steps
-    from evalcov_pipeline.storage.annotation import WAITING
+    from evalcov_pipeline.storage.annotation import count_waiting
     from evalcov_pipeline.storage.case_discrimination import cases_to_review
     from evalcov_pipeline.storage.failure_batches import newest_batch
     from evalcov_pipeline.storage.incidents import incident_states
@@ -101,21 +103,22 @@ def read_status(settings: Settings, as_of: datetime | None = None) -> dict[str, 
         sessions = read_sessions(con, score["as_of"])
         incidents = incident_states(con)
         failures = newest_batch(con)
-        waiting = con.execute(
-            "SELECT count(*) FROM annotation_queue WHERE list_contains($1, status)", [list(WAITING)]
-        ).fetchall()[0][0]
+        waiting = count_waiting(con)
         review = cases_to_review(con).to_dicts()
+    steps = next_steps(score, waiting=waiting.queries, answers=waiting.answers, sessions=sessions)
     return {
         "score": dict(score),
         "gaps": gaps,
         "review": review,
-        "waiting": waiting,
+        "waiting": waiting.queries,
+        "waiting_answers": waiting.answers,
         "incidents": incidents,
         "failures": failures,
         "session_score": dict(sessions.score) if sessions else None,
         "session_sequences": list(sessions.orders.values()) if sessions else [],
         "session_paths": sessions.untested_paths.head(_PATHS).to_dicts() if sessions else [],
-        "next": str(next_steps(score, waiting=waiting, sessions=sessions)[0]),
+        "next": str(steps[0]),
+        "then": [str(step) for step in steps[1:]],
     }
 
 

@@ -7,8 +7,14 @@ import polars as pl
 from evalcov_pipeline.defs.partitions import WEEKLY, as_of, now, weeks
 from evalcov_pipeline.defs.resources import WarehouseResource
 from evalcov_pipeline.defs.specs import row_count, table_spec
+from evalcov_pipeline.reports.plots import markdown_image, signal_plot
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.failure_batches import Week, examine_week, record_week
+from evalcov_pipeline.storage.failure_batches import (
+    Week,
+    examine_week,
+    record_week,
+    signal_weeks,
+)
 from evalcov_pipeline.storage.warehouse import size
 
 TABLES = ("failure_batches", "failure_picks", "signal_precision")
@@ -46,6 +52,13 @@ def failure_batches(
             context.add_asset_metadata(_facts(found, table), asset_key=table, partition_key=week)
     with warehouse.reader() as con:
         rows = {table: size(con, table) for table in TABLES}
+        trend = signal_weeks(con, as_of(asked[-1]))
+    if not trend.is_empty():
+        context.add_asset_metadata(
+            {"trend": dg.MetadataValue.md(markdown_image(signal_plot(trend)))},
+            asset_key="signal_precision",
+            partition_key=asked[-1],
+        )
     for table in TABLES:
         yield dg.MaterializeResult(asset_key=table, metadata=row_count(rows[table]))
 

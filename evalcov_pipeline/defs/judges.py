@@ -1,16 +1,13 @@
 """How far the judges' verdicts can be believed, and which labels would tell."""
 
-from collections.abc import Sequence
-from html import escape
-
 import dagster as dg
 import polars as pl
 
 from evalcov_pipeline.core.judge_rules import VERDICTS
-from evalcov_pipeline.core.judges import Certificate
 from evalcov_pipeline.defs.partitions import WEEKLY, as_of, now, weeks
 from evalcov_pipeline.defs.resources import WarehouseResource
 from evalcov_pipeline.defs.specs import checked, row_count, table_spec
+from evalcov_pipeline.reports.plots import certificates_table
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.judge_top_up import planned, queue_refused, queue_top_up
 from evalcov_pipeline.storage.judges import (
@@ -69,27 +66,12 @@ def judge_calibration(
 
 def _facts(held: Calibration) -> dict[str, object]:
     counts = {verdict.lower(): len(held.of(verdict)) for verdict in VERDICTS}
-    said = _table(held.certificates) if held.certificates else "No judge has said anything yet."
     return {
         **row_count(len(held.certificates)),
         "as_of": held.as_of.isoformat(),
         **counts,
-        "certificates": dg.MetadataValue.md(said),
+        "certificates": dg.MetadataValue.md(certificates_table(held.rows)),
     }
-
-
-def _table(certificates: Sequence[Certificate]) -> str:
-    lines = [
-        "| judge | category | verdict | labels | why | what would change it |",
-        "|---|---|---|---|---|---|",
-    ]
-    for one in certificates:
-        ruling = one.ruling
-        change = "; ".join(map(str, ruling.changes)) or "-"
-        cells = (one.judge, one.category, ruling.verdict, one.n_labelled, ruling.reason, change)
-        shown = (escape(str(cell)).replace("|", "&#124;") for cell in cells)
-        lines.append(f"| {' | '.join(shown)} |")
-    return "\n".join(lines)
 
 
 def _top_up(plan: pl.DataFrame) -> dict[str, object]:

@@ -253,17 +253,17 @@ def next_steps(
     gaps: Sequence[Gap] = (),
     *,
     waiting: int = 0,
+    answers: int = 0,
     sessions: ScoredSessions | None = None,
-    discrimination: Discrimination | None = None,
 ) -> list[Step]:
     """What to do after this score, the most useful first.
 
     Args:
         score: row of `coverage_scores`.
         gaps: what `find_gaps` found.
-        waiting: queued queries that wait for a label.
+        waiting: queries of refreshes that wait for a label.
+        answers: answers that wait for people: of failure batches, incidents and judges.
         sessions: what is known of the week's sessions.
-        discrimination: what is known of failures.
     """
     steps = []
     untested = sessions is not None and (
@@ -300,12 +300,9 @@ def next_steps(
             Step("import eval results and score again",
                  "evalcov ingest results FILES && evalcov run weekly")
         )  # fmt: skip
-    batch = discrimination.batch if discrimination else None
-    if batch and batch["waiting"]:
-        steps.append(
-            Step(f"look at {_count(batch['waiting'], 'turn')} with signs of failure",
-                 "evalcov review")
-        )  # fmt: skip
+    if answers:
+        asked = f"judge {_count(answers, 'answer')}: signs of failure, incidents, checks of judges"
+        steps.append(Step(asked, "evalcov review"))
     return steps or [
         Step("nothing now; score the week that follows when it is over", "evalcov run weekly")
     ]

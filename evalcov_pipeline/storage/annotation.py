@@ -69,6 +69,28 @@ class LabelReport:
     refused: tuple[tuple[int, str], ...] = ()
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """Tasks that people still have to decide.
+
+    Attributes:
+        queries: of refresh plans.
+        answers: of failure batches, incidents and judges.
+    """
+
+    queries: int
+    answers: int
+
+
+def count_waiting(con: duckdb.DuckDBPyConnection) -> Waiting:
+    """How many tasks wait for people."""
+    total, queries = con.execute(
+        "SELECT count(*), count(plan_id) FROM annotation_queue WHERE list_contains($1, status)",
+        [list(WAITING)],
+    ).fetchall()[0]
+    return Waiting(queries, total - queries)
+
+
 def enqueue(con: duckdb.DuckDBPyConnection, tasks: pl.DataFrame) -> int:
     """Queue tasks (rows of `annotation_queue`); those that are there already stay as they are.
 

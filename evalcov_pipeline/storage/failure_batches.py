@@ -26,6 +26,8 @@ from evalcov_pipeline.storage.merging import end_of_week
 from evalcov_pipeline.storage.texts import add_texts
 from evalcov_pipeline.storage.warehouse import Warehouse, frame, one_row, replace_slice
 
+TREND_WEEKS = 26
+"""Weeks of signals that a trend shows."""
 MOST_WAITING = 2
 """Batches' worth of tasks that may wait; with more, nobody is asked about more."""
 
@@ -43,6 +45,16 @@ class Week:
     precision: pl.DataFrame
     batch: Batch | None
     note: str | None
+
+
+def signal_weeks(con: duckdb.DuckDBPyConnection, as_of: datetime) -> pl.DataFrame:
+    """as_of, signal and n_signals of `TREND_WEEKS` weeks up to one, oldest first."""
+    return frame(
+        con,
+        "SELECT as_of, signal, n_signals FROM signal_precision"
+        " WHERE as_of <= $1 AND as_of > $1 - to_weeks($2) ORDER BY as_of, signal",
+        [as_of, TREND_WEEKS],
+    )
 
 
 def examine_week(

@@ -35,6 +35,12 @@ class Calibration:
     verdicts: pl.DataFrame
     certificates: Sequence[Certificate]
 
+    @property
+    def rows(self) -> pl.DataFrame:
+        """Rows of `judge_calibration`."""
+        rows = [one.row() | {"calibrated_at": self.as_of} for one in self.certificates]
+        return pl.DataFrame(rows, infer_schema_length=None)
+
     def of(self, verdict: str) -> list[Certificate]:
         """Certificates with a verdict."""
         return [one for one in self.certificates if one.ruling.verdict == verdict]
@@ -65,13 +71,7 @@ def generator(settings: Settings, as_of: datetime) -> np.random.Generator:
 
 def write_certificates(con: duckdb.DuckDBPyConnection, found: Calibration) -> int:
     """Replace a week's rows of `judge_calibration`; how many there are."""
-    rows = [one.row() | {"calibrated_at": found.as_of} for one in found.certificates]
-    return replace_slice(
-        con,
-        "judge_calibration",
-        pl.DataFrame(rows, infer_schema_length=None),
-        calibrated_at=found.as_of,
-    )
+    return replace_slice(con, "judge_calibration", found.rows, calibrated_at=found.as_of)
 
 
 def is_newest(con: duckdb.DuckDBPyConnection, as_of: datetime) -> bool:

@@ -12,7 +12,7 @@ import orjson
 import polars as pl
 
 from evalcov_pipeline.core.annotation import Outcome, lacks_truth, makes_regression
-from evalcov_pipeline.storage.annotation import WAITING, outcomes_of, tasks_with
+from evalcov_pipeline.storage.annotation import count_waiting, outcomes_of, tasks_with
 from evalcov_pipeline.storage.ledger import record_cases
 from evalcov_pipeline.storage.tasks import conversation
 from evalcov_pipeline.storage.warehouse import Columns, frame
@@ -124,11 +124,13 @@ def merge_decided(
         WHERE q.plan_id = refresh_plans.plan_id AND q.undecided = 0
         """
     )
-    waiting, of_plans = con.execute(
-        "SELECT count(*), count(plan_id) FROM annotation_queue WHERE list_contains($1, status)",
-        [list(WAITING)],
-    ).fetchall()[0]
-    return MergeReport(**counts, waiting=waiting, waiting_of_plans=of_plans, unanswered=unanswered)
+    waiting = count_waiting(con)
+    return MergeReport(
+        **counts,
+        waiting=waiting.queries + waiting.answers,
+        waiting_of_plans=waiting.queries,
+        unanswered=unanswered,
+    )
 
 
 def unanswered_tasks(con: duckdb.DuckDBPyConnection, route: str | None = None) -> pl.DataFrame:

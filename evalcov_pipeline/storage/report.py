@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from evalcov_pipeline.storage.annotation import count_waiting
 from evalcov_pipeline.storage.report_failures import Discrimination, read_discrimination
 from evalcov_pipeline.storage.report_sessions import ScoredSessions, read_sessions
 from evalcov_pipeline.storage.warehouse import frame, one_row
@@ -36,6 +37,7 @@ class Scored:
         changes: cases `added` and `retired` since the oldest week of the history.
         refreshes: the newest rows of `refresh_plans`, newest first, with `decided` (tasks that
             people decided) and `waiting` (tasks that wait for them).
+        answers: answers that wait for people: of failure batches, incidents and judges.
         sessions: the same week's whole sessions; None where they have no score.
         discrimination: failures, judges and the CI suite.
     """
@@ -49,6 +51,7 @@ class Scored:
     suite: pl.DataFrame
     changes: dict[str, int]
     refreshes: pl.DataFrame
+    answers: int
     sessions: ScoredSessions | None
     discrimination: Discrimination
 
@@ -116,6 +119,7 @@ def read_scored(con: duckdb.DuckDBPyConnection) -> Scored | None:
             """,
             [PLANS],
         ),
+        answers=count_waiting(con).answers,
         sessions=read_sessions(con, as_of),
         discrimination=read_discrimination(con, score),
     )
