@@ -189,7 +189,7 @@ def test_status_prints_words_for_people_and_json_for_scripts(
     assert "Next:" in out
     status = json.loads(run("status", "--json")[1])
     of_sessions = {"session_score", "session_sequences", "session_paths"}
-    of_failures = {"review", "incidents", "failures"}
+    of_failures = {"review", "incidents", "failures", "waiting_answers", "then"}
     assert set(status) == {"score", "gaps", "waiting", "next"} | of_sessions | of_failures
     assert status["score"]["as_of"] == (FIRST_DAY + timedelta(weeks=6)).isoformat()
 
