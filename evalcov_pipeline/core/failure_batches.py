@@ -13,7 +13,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 from evalcov_pipeline.core.candidates import Vectors
 from evalcov_pipeline.core.pps import inclusion_probabilities, systematic_draw
@@ -199,6 +198,8 @@ def near_groups(vectors: Vectors, near: float) -> IntArray:
     Returns:
         (k,) number of each turn's group, from 0.
     """
+    from scipy.sparse.csgraph import connected_components  # loads scipy.linalg
+
     k = len(vectors)
     pairs = [
         np.argwhere(vectors[start : start + _BLOCK] @ vectors.T >= near) + np.array([start, 0])
