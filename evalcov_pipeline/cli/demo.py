@@ -14,7 +14,7 @@ from evalcov_pipeline.cli.ingest import (
     ingest_label_files,
     ingest_verdict_files,
 )
-from evalcov_pipeline.cli.run import run_weeks
+from evalcov_pipeline.cli.run import run_audit, run_weeks
 from evalcov_pipeline.cli.status import print_status
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import DEMO_MARK, Settings, get_settings
@@ -47,6 +47,7 @@ def command(budget: int | None) -> None:
     ingest_label_files(settings, [SAMPLE / "annotations.jsonl.gz"])
     ingest_incident_files(settings, [SAMPLE / "incidents.jsonl"])
     run_sample(settings)
+    run_audit(settings)
     if budget:
         close_loop(settings, budget)
     print_status(settings)

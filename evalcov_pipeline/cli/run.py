@@ -103,21 +103,37 @@ def run_quarterly(settings: Settings, as_of: date | None = None) -> None:
     Raises:
         BadInput: there is no traffic, or no score of that week.
     """
-    from evalcov_pipeline.cli import jobs
-    from evalcov_pipeline.cli.audit import print_audit
     from evalcov_pipeline.cli.refresh import run_refresh
     from evalcov_pipeline.defs.partitions import as_of as partition_end
     from evalcov_pipeline.defs.partitions import week_of
+
+    run_audit(settings, as_of)
+    config: dict[str, str] = {"trigger": "schedule"}
+    if as_of:
+        config["as_of"] = partition_end(week_of(as_of)).isoformat()
+    run_refresh(settings, "refresh", config)
+
+
+def run_audit(settings: Settings, as_of: date | None = None) -> None:
+    """Audit the failures of a quarter, print what was found, and write the report anew.
+
+    Args:
+        settings: of the pipeline.
+        as_of: a day of the quarter, which is seen until the end of its week; the newest traffic's
+            by default.
+
+    Raises:
+        BadInput: there is no traffic.
+    """
+    from evalcov_pipeline.cli import jobs
+    from evalcov_pipeline.cli.audit import print_audit
 
     day = as_of.isoformat() if as_of else None
     with jobs.instance(settings) as instance:
         result = jobs.run_job(
             settings, "quarterly_refresh", instance,
-            ops={"failure_audit": {"config": {"day": day}}}, only=["failure_audit", "published"],
+            ops={"failure_audit": {"config": {"day": day}}},
+            only=["failure_audit", "published", "coverage_report"],
         )  # fmt: skip
     (written,) = result.asset_materializations_for_node("failure_audit")
     print_audit(settings, str(written.metadata["quarter"].value))
-    config: dict[str, str] = {"trigger": "schedule"}
-    if as_of:
-        config["as_of"] = partition_end(week_of(as_of)).isoformat()
-    run_refresh(settings, "refresh", config)

@@ -19,7 +19,7 @@ _WEEKLY = dg.AssetSelection.groups(
 ).materializable() | dg.AssetSelection.assets("suggestions", "suggestion_agreement")
 _AUDIT = dg.AssetSelection.assets("failure_audit")
 _REFRESH = dg.AssetSelection.assets(
-    "refresh_plans", "refresh_candidates", "annotation_queue", "published"
+    "refresh_plans", "refresh_candidates", "annotation_queue", "published", "coverage_report"
 )
 
 REFIT = {op: {"config": {"refit": True}} for op in (TAXONOMY_OP, SESSION_TAXONOMY_OP)}
