@@ -350,7 +350,9 @@ def main(draws: int, workers: int, quick: bool) -> None:
 
 def write(found: dict) -> None:
     OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps({"judged": JUDGED, "rules": asdict(RULES)} | found, indent=1))
+    whole = OUT.with_suffix(".part")
+    whole.write_text(json.dumps({"judged": JUDGED, "rules": asdict(RULES)} | found, indent=1))
+    whole.replace(OUT)
 
 
 def report(found: dict) -> None:
