@@ -163,6 +163,14 @@ def test_the_probability_of_a_confirmed_break_is_the_binomial_one() -> None:
     exact = a / (a + b) * betabinom.sf(1, 4, a + 1, b)
     assert confirmation(0.03, 20, 4, 2) == pytest.approx(exact)
     assert confirmation(0.03, 20, 4, 2) > confirmation(0.03, None, 4, 2)
+    for many in (1e15, 1e300):
+        assert confirmation(0.03, many, 4, 2) == pytest.approx(confirmation(0.03, None, 4, 2))
+
+
+def test_more_breaks_than_cases_are_no_share_of_runs() -> None:
+    hopeless = judge_gate([SuiteCase(f"c{i}", pass_rate=0) for i in range(30)], tries())
+    assert hopeless.rule.false_alarm == pytest.approx(30)
+    assert "100.0% false alarms expected" in reports.text(hopeless, "suite")
 
 
 @pytest.mark.parametrize("n", [1, 10, 30, 100, 300])
@@ -236,6 +244,7 @@ def test_the_id_of_a_suite_follows_its_cases_and_not_their_order_or_figures() ->
         (lambda lines: [*lines[:2], lines[2][:30]], "cannot be read"),
         (lambda lines: [b'{"input":"no id"}'], "case_id is missing"),
         (lambda lines: [b'{"case_id":"a","pass_rate":7}'], "pass_rate"),
+        (lambda lines: [b'{"case_id":"a","suite_id":["a"]}'], "suite_id"),
         (lambda lines: [b'{"case_id":"a","decides":false}'], "no case of the suite decides"),
         (lambda lines: [b"\n"], "no case"),
     ],

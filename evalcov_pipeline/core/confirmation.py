@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import comb, exp, lgamma
+from math import comb, prod
 
 BREAKS_ALPHA = 0.025
 """Most confirmed breaks expected when nothing is broken, summed over the cases.
@@ -93,11 +93,11 @@ def confirmation(fails: float, tries: float | None, reruns: int, failures: int) 
         moment = [fails ** (k + 1) * (1 - fails) ** (reruns - k) for k in range(reruns + 1)]
     else:
         a, b = max(fails * tries, 1e-6), max((1 - fails) * tries, 1e-6)
-        moment = [
-            exp(_log_beta(a + k + 1, b + reruns - k) - _log_beta(a, b)) for k in range(reruns + 1)
-        ]
+        moment = [_moment(a, b, k + 1, reruns - k) for k in range(reruns + 1)]
     return sum(comb(reruns, k) * moment[k] for k in range(failures, reruns + 1))
 
 
-def _log_beta(a: float, b: float) -> float:
-    return lgamma(a) + lgamma(b) - lgamma(a + b)
+def _moment(a: float, b: float, fails: int, passes: int) -> float:
+    """E[p^fails (1 - p)^passes] over p ~ Beta(a, b), as a product: exact for any a and b."""
+    drawn = [*(a + i for i in range(fails)), *(b + i for i in range(passes))]
+    return prod(weight / (a + b + i) for i, weight in enumerate(drawn))

@@ -120,6 +120,7 @@ def _damaged(reason: str, path: Path, line: int) -> BadInput:
 
 
 _FIELDS: dict[str, fields.Parser] = {
+    "suite_id": fields.name,
     "case_id": fields.name,
     "failure_mode": fields.name,
     "category": fields.name,
