@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from itertools import product
 
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from evalcov_pipeline.core.case_discrimination import (
     MIN_SYSTEMS,
@@ -120,6 +122,24 @@ def test_results_without_a_verdict_and_cases_seen_only_in_bad_systems_are_no_tro
     cases = case_discrimination(results(rows)).cases
     assert cases["n_runs"].to_list() == [1, 0]
     assert cases["unfit"].to_list() == ["run once: it takes 2 runs", "never run"]
+
+
+def test_the_same_results_are_judged_alike_to_the_last_digit() -> None:
+    rng = np.random.default_rng(3)
+    rows = []
+    for case, number in product(range(150), range(24)):
+        tries = rng.random(3) < 0.7 + case / 1000
+        rows += [
+            row(f"c{case}", number, bool(tries[r]), r, system_version=f"v{number // 3}")
+            for r in range(1 if tries[0] else 3)
+        ]
+    rows += [row(f"c{case}", 30 + n, bool(rng.random() < 0.5), system_version=f"w{n}")
+             for case, n in product(range(150), range(16))]  # fmt: skip
+    first = case_discrimination(results(rows))
+    for _ in range(8):
+        again = case_discrimination(results(rows))
+        assert_frame_equal(again.cases, first.cases, check_exact=True)
+        assert_frame_equal(again.detection, first.detection, check_exact=True)
 
 
 def test_no_results_give_no_rows() -> None:

@@ -277,7 +277,7 @@ def _kills(runs: pl.DataFrame) -> pl.DataFrame:
 def _item_total(runs: pl.DataFrame) -> pl.DataFrame:
     """Per case: correlation of its pass rate with that of the other cases, over systems."""
     rates = runs.group_by("case_id", "system").agg(rate=pl.col("first_passed").mean())
-    table = rates.pivot("system", index="case_id", values="rate", sort_columns=True)
+    table = rates.pivot("system", index="case_id", values="rate", sort_columns=True).sort("case_id")
     correlation, n = item_total_correlation(table.drop("case_id").to_numpy().astype(float))
     with np.errstate(divide="ignore"):
         high = np.tanh(

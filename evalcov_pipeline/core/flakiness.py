@@ -26,7 +26,8 @@ def flakiness(product: pl.DataFrame) -> pl.DataFrame:
     """
     found = (
         pl.concat([_within_runs(product), _between_runs(product)])
-        .group_by("case_id")
+        .sort("case_id", "total", "pairs")
+        .group_by("case_id", maintain_order=True)
         .agg(pl.col("total", "pairs").sum())
     )
     mean = pl.col("total").sum() / pl.col("pairs").sum()
