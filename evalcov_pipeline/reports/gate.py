@@ -109,8 +109,8 @@ def _facts(outcome: GateOutcome, suite_id: str) -> list[str]:
         + (f", {silent} are only shown" if silent else ""),
         f"first tries: {passed} of {len(tried)} passed{share}",
         f"rule: a failure is confirmed by {rule.failures} more in up to {rule.reruns} reruns;"
-        f" {min(rule.false_alarm, 1):.1%} false alarms expected, {rule.power:.0%} of cases that fall to a"
-        " pass rate of 20 % are caught",
+        f" {min(rule.false_alarm, 1):.1%} false alarms expected, {rule.power:.0%} of cases that"
+        " fall to a pass rate of 20 % are caught",
     ]
     if paired := outcome.paired:
         facts.append(
