@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
@@ -225,6 +225,13 @@ def test_evidence_is_shortened_only_after_it_was_redacted(home: Settings, own: C
     assert not any(MAIL.split("@")[0] in evidence for evidence in rows["evidence"])
 
 
+class _Unwilling:
+    """Strengths that fail when they are read."""
+
+    def __iter__(self) -> Iterator[float]:
+        raise RuntimeError("cannot be walked")
+
+
 @pytest.mark.parametrize(
     ("function", "said"),
     [
@@ -234,6 +241,8 @@ def test_evidence_is_shortened_only_after_it_was_redacted(home: Settings, own: C
         (lambda turns: 1 / 0, "ZeroDivisionError"),
         (lambda turns: turns.select("source"), "no column 'strength'"),
         (lambda turns: None, "own signal slow"),
+        (lambda turns: sys.exit(0), "SystemExit"),
+        (lambda turns: _Unwilling(), "cannot be walked"),
     ],
 )
 def test_an_own_signal_that_cannot_be_used_is_named_in_one_line(
@@ -243,6 +252,25 @@ def test_an_own_signal_that_cannot_be_used_is_named_in_one_line(
         found(with_rules(home, own=own(function)))
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_an_own_signal_cannot_spoil_the_turns_of_another(home: Settings, own: Callable) -> None:
+    def emptied(turns: pl.DataFrame) -> list[float]:
+        turns.drop_in_place("in_week")
+        return [0.1] * len(turns)
+
+    twice = own(emptied) | {"slower": "our_signals:slow"}
+    signals = found(with_rules(home, own=twice)).signals
+    assert signals.filter(signal="slow").height == signals.filter(signal="slower").height > 0
+
+
+def test_a_module_that_exits_on_import_is_named(
+    home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "no_main_guard.py").write_text("raise SystemExit(2)")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(BadInput, match="cannot be imported: SystemExit"):
+        found(with_rules(home, own={"slow": "no_main_guard:slow"}))
 
 
 def test_own_signals_must_exist_under_a_name_of_their_own(home: Settings) -> None:

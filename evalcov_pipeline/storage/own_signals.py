@@ -12,6 +12,8 @@ from evalcov_pipeline.core.signal_rows import FOUND, STRENGTHS
 from evalcov_pipeline.errors import BadInput
 
 Signal = Callable[[pl.DataFrame], Any]
+_ANYTHING = (Exception, SystemExit)
+"""What a function of somebody else may end in: a module without a main guard exits on import."""
 
 
 def own_signals(named: Mapping[str, str]) -> dict[str, Signal]:
@@ -34,7 +36,7 @@ def found_by(
     Args:
         signals: from `own_signals`.
         named: the settings they came from.
-        turns: given to each, see docs/failures.md for its columns.
+        turns: each is given a copy, see docs/failures.md for its columns.
 
     Yields:
         Schema `FOUND`.
@@ -45,13 +47,14 @@ def found_by(
     """
     for name, function in signals.items():
         try:
-            returned = function(turns)
-        except Exception as error:
+            returned = function(turns.clone())
+        except _ANYTHING as error:
             raise _blamed(name, named[name], f"it raised {error!r}") from error
         try:
-            yield _found(name, returned, turns.height)
-        except (ValueError, TypeError, OverflowError, pl.exceptions.PolarsError) as error:
+            rows = _found(name, returned, turns.height)
+        except _ANYTHING as error:
             raise _blamed(name, named[name], str(error)) from error
+        yield rows
 
 
 def _found(name: str, returned: Any, n: int) -> pl.DataFrame:
@@ -89,8 +92,8 @@ def _imported(name: str, path: str) -> Signal:
     module, _, attribute = path.partition(":")
     try:
         function = getattr(importlib.import_module(module), attribute)
-    except Exception as error:
-        raise _blamed(name, path, f"it cannot be imported: {error}") from error
+    except _ANYTHING as error:
+        raise _blamed(name, path, f"it cannot be imported: {error!r}") from error
     if not callable(function):
         raise _blamed(name, path, "it is not callable")
     return function
