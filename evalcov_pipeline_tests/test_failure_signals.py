@@ -289,6 +289,7 @@ def scores(n: int, weak: float, bad_if_weak: float, bad_else: float, seed: int) 
     return pl.DataFrame(
         {
             "retrieval_kind": np.where(dense, "dense", "bm25"),
+            "session": np.arange(n),
             "score": np.where(dense, score, 40 * score),
             "bad": rng.random(n) < np.where(is_weak, bad_if_weak, bad_else),
         }
@@ -310,6 +311,32 @@ def test_scores_that_say_nothing_about_outcomes_give_no_cut() -> None:
         for seed in range(20)
     ]
     assert sum(silent) >= 19
+
+
+def test_three_bad_endings_below_the_cut_make_none() -> None:
+    bad = np.isin(np.arange(1000), [2, 8, 14, *range(300, 900, 40)])
+    known = pl.DataFrame(
+        {"retrieval_kind": "dense", "session": range(1000), "score": range(1000), "bad": bad}
+    )
+    assert low_share(known).value is None
+
+
+def test_sessions_that_end_badly_as_a_whole_make_no_cut_by_chance() -> None:
+    rng = np.random.default_rng(1)
+    found = [
+        low_share(
+            pl.DataFrame(
+                {
+                    "retrieval_kind": "dense",
+                    "session": np.repeat(np.arange(200), 6),
+                    "score": np.repeat(rng.random(200), 6),
+                    "bad": np.repeat(rng.random(200) < 0.1, 6),
+                }
+            )
+        ).value
+        for _ in range(60)
+    ]
+    assert sum(share is not None for share in found) <= 4
 
 
 def test_too_little_traffic_gives_no_cut_and_a_reason() -> None:

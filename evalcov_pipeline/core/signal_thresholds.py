@@ -18,6 +18,8 @@ LOW_SHARES = (0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3)
 FEWEST_SCORES = 20
 """Scores of a retriever below which its quantiles are not known."""
 _FEWEST_BAD = 15
+_FEWEST_LOW_AND_BAD = 5
+"""Bad endings below a cut under which the difference of two shares is not near normal."""
 _CLEARLY = 3.0
 """Standard errors by which turns below the cut go wrong more often than others of the source."""
 DAY = 86_400.0
@@ -111,11 +113,12 @@ def low_share(scores: pl.DataFrame) -> Threshold:
     """Share of a retriever's lowest scores below which turns go wrong clearly more often.
 
     Each score becomes its rank among its retriever's own. Of the shares looked at, the one whose
-    turns differ most (z of two proportions) from the rest in how often they ended badly.
+    turns differ most from the rest in how often they ended badly, in standard errors that allow for
+    turns of one session being alike.
 
     Args:
-        scores: retrieval_kind, score and bad (whether the turn ended badly by other signs) of one
-            source's turns.
+        scores: retrieval_kind, session, score and bad (whether the turn ended badly by other signs)
+            of one source's turns.
     """
     ranked = scores.with_columns(
         rank=pl.col("score").rank("average").over("retrieval_kind"),
@@ -130,7 +133,8 @@ def low_share(scores: pl.DataFrame) -> Threshold:
         )
     rank = (ranked["rank"] / ranked["n"]).to_numpy()
     bad = ranked["bad"].to_numpy().astype(np.float64)
-    excess = {share: _z(bad[rank <= share], bad[rank > share]) for share in LOW_SHARES}
+    session = ranked["session"].rank("dense").to_numpy()
+    excess = {share: _z(rank <= share, bad, session) for share in LOW_SHARES}
     best = max(excess, key=excess.__getitem__)
     if excess[best] < _CLEARLY:
         return Threshold(
@@ -178,10 +182,19 @@ def quiet_guard(gaps: FloatArray) -> Threshold:
     return Threshold(seconds, n, f"seconds within which {_GOES_ON:.0%} of next turns came")
 
 
-def _z(low: FloatArray, rest: FloatArray) -> float:
-    """Difference of two shares in standard errors; 0 where one is empty."""
-    if not len(low) or not len(rest):
+def _z(low: NDArray[np.bool_], bad: FloatArray, session: NDArray[np.generic]) -> float:
+    """Difference of two shares in standard errors; 0 where too few low turns ended badly to tell.
+
+    The errors are those of independent turns, times the square root of the design effect of the
+    sessions: what sums over sessions vary more than sums over single turns do.
+    Source: Rao and Scott (1992).
+    """
+    if low.all() or bad[low].sum() < _FEWEST_LOW_AND_BAD:
         return 0.0
-    pooled = (low.sum() + rest.sum()) / (len(low) + len(rest))
-    error = np.sqrt(pooled * (1 - pooled) * (1 / len(low) + 1 / len(rest)))
-    return float((low.mean() - rest.mean()) / error) if error > 0 else 0.0
+    share = bad.mean()
+    error = np.sqrt(share * (1 - share) * (1 / low.sum() + 1 / (~low).sum()))
+    alone = (low - low.mean()) * (bad - share)
+    together = np.bincount(session, weights=alone)
+    effect = max(1.0, float(together @ together) / max(float(alone @ alone), 1e-12))
+    difference = float(bad[low].mean() - bad[~low].mean())
+    return float(difference / (error * np.sqrt(effect))) if error > 0 else 0.0

@@ -217,7 +217,7 @@ def week_turns(lake: Path, as_of: datetime, *, with_answers: bool) -> pl.DataFra
 
 
 def _scores(lake: Path, as_of: datetime) -> pl.DataFrame:
-    """source, retrieval_kind, score and bad of the retrievals of five weeks."""
+    """source, session, retrieval_kind, score and bad of the retrievals of five weeks."""
     people = pl.col("feedback").list.filter(
         ~pl.element().struct.field("annotator_kind").str.to_uppercase().fill_null("")
         .is_in(["LLM", "CODE"])
@@ -234,7 +234,9 @@ def _scores(lake: Path, as_of: datetime) -> pl.DataFrame:
             pl.col("started_at").is_between(start, as_of, closed="left"),
             pl.col("retrieval_top_score").is_not_null(),
         )
-        .select("source", "retrieval_kind", score="retrieval_top_score", bad=bad)
+        .select(
+            "source", "retrieval_kind", session="session_key", score="retrieval_top_score", bad=bad
+        )
         .collect(engine="streaming")
     )
 
