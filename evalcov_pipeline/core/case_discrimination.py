@@ -222,9 +222,7 @@ def _runs(judged: pl.DataFrame) -> pl.DataFrame:
 
     Systems differ by variant, version and model; runs that state neither are of one system.
     """
-    system = pl.concat_str(
-        [pl.col(name).fill_null("") for name in ("system_version", "model")], separator="/"
-    )
+    system = pl.concat_str("variant", "system_version", "model", separator="/", ignore_nulls=True)
     return (
         judged.sort("run_id", "case_id", "repeat")
         .group_by("run_id", "case_id", maintain_order=True)
