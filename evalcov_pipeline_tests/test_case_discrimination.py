@@ -116,6 +116,15 @@ def test_flakiness_is_unknown_where_no_system_was_tried_twice() -> None:
     assert not found["flaky"]
 
 
+def test_variants_are_told_apart_by_their_name_alone() -> None:
+    rows = [row("a", week, True) for week in range(3)]
+    for name, kills in (("slow", False), ("deaf", True), ("blind", True)):
+        rows.append(row("a", 3, not kills, run_id=name, variant=name))
+    found = case_discrimination(results(rows))
+    assert found.cases["kills"].to_list() == [2]
+    assert found.detection["variant"].to_list() == ["blind/1.0", "deaf/1.0", "slow/1.0"]
+
+
 def test_results_without_a_verdict_and_cases_seen_only_in_bad_systems_are_no_trouble() -> None:
     rows = [row("a", 0, True), row("a", 1, True) | {"passed": None}]
     rows += [row("b", 0, False, run_id="bad", variant="known_bad")]
@@ -244,6 +253,20 @@ def test_a_suite_that_scores_as_fresh_cases_do_raises_few_alarms() -> None:
     said = verdicts(lambda month: 0.0)
     assert said.count("widening") <= 10
     assert said.count("gap") <= 10
+
+
+def test_periods_in_which_fresh_cases_happened_to_pass_weigh_no_more_than_others() -> None:
+    rng = np.random.default_rng(3)
+    watches = [
+        goodhart_watch(
+            [
+                ScorePair(START + timedelta(weeks=week), 180, 200, int(rng.binomial(15, 0.9)), 15)
+                for week in range(12)
+            ]
+        )
+        for _ in range(200)
+    ]
+    assert np.mean([watch.mean_gap or 0.0 for watch in watches]) == pytest.approx(0, abs=0.006)
 
 
 def test_a_suite_that_is_learnt_by_heart_is_seen_to_come_loose() -> None:

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from evalcov_pipeline.core.shares import wilson
+from evalcov_pipeline.core.shares import FloatArray, wilson
 
 _LEVEL = 0.05
 _MIN_POINTS = 4
@@ -94,7 +94,7 @@ def goodhart_watch(pairs: Sequence[ScorePair]) -> GoodhartWatch:
     if sum(pair.fresh_cases for pair in known) < _MIN_FRESH:
         return GoodhartWatch(gaps, None, None, None, None, "insufficient")
     gap = np.array([found.gap for found in gaps])
-    precision = 1 / np.array([_variance(pair) for pair in known])
+    precision = 1 / _variances(known)
     mean = float(precision @ gap / precision.sum())
     gap_p = _upper_tail(mean * sqrt(precision.sum()))
     slope = slope_p = None
@@ -129,15 +129,17 @@ def _gap(pair: ScorePair) -> Gap:
     )
 
 
-def _variance(pair: ScorePair) -> float:
-    """Variance of the gap; rates have one pass and one failure added, so that none is without."""
-    return sum(
-        (p := (passed + 1) / (n + 2)) * (1 - p) / n
-        for passed, n in (
-            (pair.suite_passed, pair.suite_cases),
-            (pair.fresh_passed, pair.fresh_cases),
-        )
-    )
+def _variances(pairs: Sequence[ScorePair]) -> FloatArray:
+    """Variance of each gap, at the pass rates of all periods together.
+
+    A period's own rate would weigh the periods in which fresh cases happened to pass most. One
+    pass and one failure are added, so that no rate is without variance.
+    """
+    passed = np.array([(pair.suite_passed, pair.fresh_passed) for pair in pairs])
+    cases = np.array([(pair.suite_cases, pair.fresh_cases) for pair in pairs])
+    rates = (passed.sum(axis=0) + 1) / (cases.sum(axis=0) + 2)
+    variances: FloatArray = (rates * (1 - rates) / cases).sum(axis=1)
+    return variances
 
 
 def _rate(passed: int, n: int) -> float:
