@@ -129,7 +129,8 @@ def turn_sizes(
     1 - prod(1 - precision x strength). Where no turn bears a signal, all of it is random.
 
     Args:
-        signals: turn (its number, from 0), signal and strength (0..1), each pair once.
+        signals: turn (its number, from 0), signal and strength (above 0, at most 1), each pair
+            once.
         n_turns: turns of the week, >= 1.
         known: belief in each of the signals.
         exploration_share: 0..1.

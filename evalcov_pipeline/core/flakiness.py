@@ -40,7 +40,9 @@ def _within_runs(product: pl.DataFrame) -> pl.DataFrame:
 
     Tries within a run are alike, so P(first passes, second fails) = P(first fails, second passes).
     Runs that rerun failures alone show the second, which is doubled; runs that rerun what passes
-    too show every pair. Both are unbiased although reruns follow failures.
+    too show every pair. Both are unbiased although reruns follow failures, if how many there are
+    does not follow them: where they end with the first pass, the figure is too high, by 2 % at a
+    pass rate of .97 and by 12 % at .8.
     """
     rerun, passed = pl.col("reruns") > 0, pl.col("first_passed")
     policy = product.group_by("run_id").agg(
