@@ -53,6 +53,19 @@ def test_turns_take_the_kind_of_what_they_resemble_and_strangers_none() -> None:
     assert "held out" in found.reason
 
 
+def test_a_few_neighbours_that_happen_to_be_right_assign_nothing() -> None:
+    rng = np.random.default_rng(5)
+    reached = [
+        assign_categories(
+            vectors(rng.normal(size=(20, 8))),
+            rng.choice(["a", "b", "c"], 20).tolist(),
+            vectors(np.eye(8)[:1]),
+        ).least
+        for _ in range(30)
+    ]
+    assert sum(least is not None for least in reached) <= 1
+
+
 def test_kinds_that_texts_do_not_tell_apart_are_not_assigned() -> None:
     rng = np.random.default_rng(4)
     labelled = vectors(rng.normal(size=(60, 8)))

@@ -21,7 +21,7 @@ THIN = 3
 RIGHT = 0.8
 """Least share of labelled turns whose own kind their neighbours must tell."""
 LEAST_LABELLED = 10
-"""Labelled turns with a kind below which no other turn is assigned one."""
+"""Labelled turns that a choice has to be tried on, or no other turn is assigned a kind."""
 _NEIGHBOURS = (1, 3, 5, 7)
 
 
@@ -66,9 +66,10 @@ def assign_categories(
     """Give unlabelled turns the kind of failure of their nearest labelled neighbours.
 
     The neighbours vote, weighted by cosine. Their number and the least cosine to the nearest are
-    those that assign most labelled turns, each held out in turn, while at least `RIGHT` of these
-    get their own kind. The share that was right is that of the best of several choices, so a bit
-    too good for turns to come.
+    those that assign most labelled turns, each held out in turn, while at least `LEAST_LABELLED`
+    are assigned and the share of them that get their own kind, less one standard error, is at least
+    `RIGHT`. That share is of the best of several choices, so too good for turns to come: the more
+    so the fewer labels there are and the less the kinds differ.
 
     Args:
         labelled: (m, d) L2-normalised vectors of labelled turns.
@@ -95,12 +96,14 @@ def assign_categories(
     best: tuple[int, float, int, float] | None = None
     for k in _NEIGHBOURS:
         told = _vote(cosine, own, len(kinds), k) == own
-        share = np.cumsum(told[order]) / np.arange(1, len(order) + 1)
-        good = np.flatnonzero((share >= RIGHT) & ends)
+        n = np.arange(1, len(order) + 1)
+        share = np.cumsum(told[order]) / n
+        sure = share - np.sqrt(share * (1 - share) / n) >= RIGHT
+        good = np.flatnonzero(sure & ends & (n >= LEAST_LABELLED))
         if len(good) and (best is None or (good[-1], share[good[-1]]) > best[:2]):
             best = int(good[-1]), float(share[good[-1]]), k, float(nearest[order][good[-1]])
     if best is None:
-        reason = f"neighbours tell fewer than {RIGHT:.0%} of the labelled turns right, held out"
+        reason = f"neighbours do not surely tell {RIGHT:.0%} of the labelled turns right, held out"
         return Assignment(nobody, 0, None, None, reason)
     last, right, k, least = best
     found = (unlabelled @ labelled.T).astype(np.float64)
