@@ -21,9 +21,9 @@ CADENCE = {"daily_traces", "weekly_coverage", "monthly_taxonomy", "quarterly_ref
 IMPORTS = f"""
 import json, sys, time
 import dagster
-began = time.perf_counter()
+began = time.process_time()
 import evalcov_pipeline.definitions
-seconds = time.perf_counter() - began
+seconds = time.process_time() - began
 print(json.dumps([seconds, [name for name in {HEAVY} if name in sys.modules]]))
 """
 
