@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -233,6 +234,15 @@ def test_one_slow_result_is_no_slow_case_and_no_result_no_latency() -> None:
     assert case_latency(given.clear()).is_empty()
 
 
+def test_the_same_latencies_in_any_order_give_the_same_to_the_last_digit() -> None:
+    rng = np.random.default_rng(2)
+    given = pl.DataFrame({"case_id": names(70) * 9, "seconds": rng.lognormal(1, 1, 630)})
+    known = case_latency(given)
+    for seed in range(5):
+        shuffled = given.sample(fraction=1, shuffle=True, seed=seed)
+        assert case_latency(shuffled).rows() == known.rows()
+
+
 # The suite.
 
 
@@ -349,6 +359,19 @@ def test_an_outage_leaves_the_suite_of_before_in_force(con) -> None:
     ran(con, "outage", dict.fromkeys(cases, False), week=11)
     assert before
     assert choose(con, at=NOW + WEEK).suite is None
+    assert suite_id(newest_suite(con)) == before["suite_id"]
+
+
+def test_pins_that_were_never_run_do_not_push_every_deciding_case_out(con) -> None:
+    stable(con)
+    before = choose(con).suite
+    assert before
+    pins = [{"case_id": f"p{i}", "incident_id": f"INC-{i}", "regression": True} for i in range(3)]
+    record(con, *(pin | {"origin": "incident"} for pin in pins))
+    found = choose(con, at=NOW + WEEK, max_cases=2)
+    assert found.suite is None
+    assert "pinned cases" in str(found.note)
+    assert "suites.max_cases" in str(found.note)
     assert suite_id(newest_suite(con)) == before["suite_id"]
 
 
@@ -497,6 +520,20 @@ def test_without_a_suite_in_the_home_export_and_gate_say_how_to_get_one(
     code, _, err = cli("gate", "--results", write_jsonl(tmp_path / "r.jsonl", outcomes("r", 9)))
     assert code == 3
     assert "--suite" in err
+
+
+def test_a_suite_of_the_home_in_which_nothing_decides_is_one_line(
+    tmp_path: Path, chosen: Settings, cli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = shutil.copytree(chosen.home, tmp_path / "home")
+    with duckdb.connect(home / "published.duckdb") as published:
+        published.execute("UPDATE ci_suite_cases SET decides = false")
+    monkeypatch.setenv("EVALCOV_HOME", str(home))
+    get_settings.cache_clear()
+    results = write_jsonl(tmp_path / "r.jsonl", outcomes("r", 9))
+    code, _, err = cli("gate", "--results", results)
+    assert code == 3
+    assert "no case of the suite in force decides" in err
 
 
 def test_regression_cases_are_exported_with_their_incidents(

@@ -225,6 +225,11 @@ def test_evidence_is_shortened_only_after_it_was_redacted(home: Settings, own: C
     assert not any(MAIL.split("@")[0] in evidence for evidence in rows["evidence"])
 
 
+def test_a_strength_that_rounds_to_nothing_is_no_sign(home: Settings, own: Callable) -> None:
+    signals = found(with_rules(home, own=own(lambda turns: [5e-324] * len(turns)))).signals
+    assert signals.filter(signal="slow").is_empty()
+
+
 class _Unwilling:
     """Strengths that fail when they are read."""
 

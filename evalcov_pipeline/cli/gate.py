@@ -101,6 +101,12 @@ def _suite(path: Path | None) -> ExportedSuite:
             "name the file of an exported suite, or any JSON Lines file with a case_id per line;"
             " `evalcov run weekly` chooses one from the results of a home",
         )
+    if not any(case["decides"] for case in cases):
+        raise BadInput(
+            "no case of the suite in force decides",
+            str(published),
+            "run its cases on the product, `evalcov ingest results FILES`, `evalcov run weekly`",
+        )
     return suite_of(cases)
 
 

@@ -155,7 +155,8 @@ def turn_sizes(
     np.add.at(missed, turn, np.log1p(-np.clip(chance, 0, 1 - 1e-12)))
     likely = -np.expm1(missed)
 
-    of_signal = dict(signals.group_by("signal").agg(pl.sum("strength")).iter_rows())
+    sums = signals.group_by("signal", maintain_order=True).agg(pl.sum("strength"))
+    of_signal = dict(sums.iter_rows())
     unknown = sum(known[name].unknown for name in of_signal)
     asked = np.array([known[name].unknown / unknown / of_signal[name] for name in names])
     explored = np.zeros(n_turns)

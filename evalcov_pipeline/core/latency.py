@@ -23,8 +23,10 @@ def case_latency(latencies: pl.DataFrame) -> pl.DataFrame:
     Returns:
         case_id, seconds, ordered by case_id.
     """
-    logs = latencies.with_columns(log=pl.col("seconds").log())
-    per_case = logs.group_by("case_id").agg(n=pl.len(), mean=pl.col("log").mean())
+    logs = latencies.sort("case_id", "seconds").with_columns(log=pl.col("seconds").log())
+    per_case = logs.group_by("case_id", maintain_order=True).agg(
+        n=pl.len(), mean=pl.col("log").mean()
+    )
     around = (
         logs.join(per_case.filter(pl.col("n") > 1), on="case_id")
         .select((pl.col("log") - pl.col("mean")) * (pl.col("n") / (pl.col("n") - 1)).sqrt())
@@ -36,4 +38,4 @@ def case_latency(latencies: pl.DataFrame) -> pl.DataFrame:
     above = float(np.quantile(around, QUANTILE)) if len(around) else 0.0
     prior = pl.col("mean").mean() * _PRIOR_RESULTS
     shrunk = (pl.col("n") * pl.col("mean") + prior) / (pl.col("n") + _PRIOR_RESULTS)
-    return per_case.select("case_id", seconds=(shrunk + above).exp()).sort("case_id")
+    return per_case.select("case_id", seconds=(shrunk + above).exp())

@@ -40,11 +40,13 @@ class ChosenSuite:
             stays in force.
         cases: its rows of `ci_suite_cases`, in order of choice.
         left_out: case_id and reason of the cases that cannot decide.
+        crowded_out: why those that can decide have no place; None where some have one, or none can.
     """
 
     suite: dict[str, Any] | None
     cases: pl.DataFrame
     left_out: pl.DataFrame
+    crowded_out: str | None = None
 
     @property
     def note(self) -> str | None:
@@ -52,6 +54,11 @@ class ChosenSuite:
         if self.suite:
             note: str | None = self.suite["note"]
             return note
+        if self.crowded_out:
+            return (
+                f"no case that can decide a gate has a place, so nothing was chosen:"
+                f" {self.crowded_out}; raise suites.budget_s or suites.max_cases"
+            )
         if self.left_out.is_empty():
             return "there is no active case: `evalcov ingest evals FILES`"
         case, reason = self.left_out.row(0)
@@ -85,6 +92,10 @@ def choose_suite(
     weights, weighed_by = _weights(con)
     modes = failure_modes(candidates, frame(con, "FROM case_detection"), weights)
     selected = select_suite(candidates, modes, _rules(candidates, settings), _present(con))
+    if not selected.picks["decides"].any():
+        none = frame(con, "FROM ci_suite_cases LIMIT 0")
+        why = selected.notes[0] if selected.notes else "none tells anything apart"
+        return ChosenSuite(None, none, selected.left_out, why)
     cases = _suite_cases(candidates, selected)
     found = suite_id(map(_content, cases.iter_rows(named=True)))
     known = one_row(con, "SELECT created_at FROM ci_suites WHERE suite_id = ?", [found])

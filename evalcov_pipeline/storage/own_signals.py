@@ -12,6 +12,8 @@ from evalcov_pipeline.core.signal_rows import FOUND, STRENGTHS
 from evalcov_pipeline.errors import BadInput
 
 Signal = Callable[[pl.DataFrame], Any]
+_DIGITS = 6
+"""Of strengths: what is smaller is no sign, and nothing is divided by it."""
 _ANYTHING = (Exception, SystemExit)
 """What a function of somebody else may end in: a module without a main guard exits on import."""
 
@@ -70,7 +72,7 @@ def _found(name: str, returned: Any, n: int) -> pl.DataFrame:
     rows = pl.DataFrame(
         {
             "row": pl.Series(range(n), dtype=FOUND["row"]),
-            "strength": strengths.cast(pl.Float64).fill_nan(None).fill_null(0.0),
+            "strength": strengths.cast(pl.Float64).fill_nan(None).fill_null(0.0).round(_DIGITS),
             "evidence": pl.Series([None] * n, dtype=pl.String) if told is None else told,
         }
     )
