@@ -202,6 +202,15 @@ def test_a_label_nobody_asked_for_gets_a_task_that_later_labels_find(home: Setti
     assert "no trace in the lake, verdict or result has this id" in unknown
 
 
+def test_an_answer_to_nobody_knows_what_calibrates_and_becomes_no_case(home: Settings) -> None:
+    say(home, [verdict("a", True)])
+    report = told(home, [label("a", False, keep=True, expected="Within 14 days.")])
+    assert (report.new, report.decided, report.merged.added) == (1, 1, 0)
+    assert table(home, "SELECT case_id FROM eval_cases") == []
+    with Warehouse(home.warehouse).reader() as con:
+        assert calibration(con, home, AS_OF).labels["item_id"].to_list() == ["a"]
+
+
 def test_labels_of_people_alone_are_held_against_a_judge(home: Settings) -> None:
     say(home, [verdict("a", True), verdict("b", True)])
     told(home, [label("a", True), label("b", True, "near")])

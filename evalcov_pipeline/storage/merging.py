@@ -191,9 +191,10 @@ def record_after(
 def _makes_case(task: Mapping[str, Any], outcome: Outcome) -> bool:
     """Whether a decision puts a case into the suite.
 
-    A task for calibration is not asked for the suite's sake: it does so only as a failure.
+    A task for calibration is not asked for the suite's sake: it does so only as a failure, and only
+    where it is known what was asked; else its text is the id of its item.
     """
-    if outcome.status != "kept" or outcome.label is None:
+    if outcome.status != "kept" or outcome.label is None or task["text"] == task["item_id"]:
         return False
     if makes_regression(task["purpose"], outcome.label.passed):
         failed = None if outcome.label.passed else task["answer"]
