@@ -6,7 +6,7 @@ and what was answered. All of it is redacted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import polars as pl
 from evalcov_pipeline.core.session_selection import MOST_TURNS_BEFORE
 from evalcov_pipeline.core.sessions import rejected
 from evalcov_pipeline.core.turns import with_session_keys
-from evalcov_pipeline.storage.lake import scan_turns
+from evalcov_pipeline.storage.lake import lake_connection, scan_turns
 from evalcov_pipeline.storage.warehouse import frame
 
 _TURN = ["source", "trace_id", "started_at"]
@@ -94,6 +94,34 @@ def last_turns(turns: pl.DataFrame) -> pl.DataFrame:
         .group_by("source", "session_id", maintain_order=True)
         .agg(pl.all().exclude("signal").first(), pl.max("signal"))
     )
+
+
+def last_turns_of_traces(lake: Path, trace_ids: Iterable[str]) -> pl.DataFrame:
+    """The last turn of each of these traces that the lake has, with its place in its session.
+
+    Returns:
+        source, session_id, trace_id, started_at, query_text and turn_index, by trace_id.
+    """
+    with lake_connection(lake) as con:
+        asked = pl.DataFrame({"trace_id": sorted(set(trace_ids))}, schema={"trace_id": pl.String})
+        con.register("asked", asked.to_arrow())
+        return frame(
+            con,
+            """
+            WITH sessions AS (
+              SELECT DISTINCT source, session_id FROM turns SEMI JOIN asked USING (trace_id)
+            ), placed AS (
+              SELECT source, session_id, trace_id, started_at, query_text,
+                     row_number() OVER (PARTITION BY source, session_id
+                                        ORDER BY started_at, trace_id, span_id) - 1 AS turn_index
+              FROM turns SEMI JOIN sessions USING (source, session_id)
+            )
+            SELECT * FROM placed SEMI JOIN asked USING (trace_id)
+            QUALIFY row_number() OVER (PARTITION BY trace_id
+                                       ORDER BY started_at DESC, turn_index DESC, source) = 1
+            ORDER BY trace_id
+            """,
+        )
 
 
 def conversations(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -13,8 +12,7 @@ import polars as pl
 
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.annotation import WAITING, enqueue
-from evalcov_pipeline.storage.candidates import conversations
-from evalcov_pipeline.storage.lake import holds_turns, scan_turns
+from evalcov_pipeline.storage.candidates import conversations, last_turns_of_traces
 from evalcov_pipeline.storage.texts import redacted, redactor
 from evalcov_pipeline.storage.warehouse import frame
 
@@ -55,7 +53,7 @@ def queue_incidents(con: duckdb.DuckDBPyConnection, settings: Settings, at: date
         [list(WAITING)],
     ).to_dicts()
     wanted = {name for row in short for name in row["trace_ids"] if name not in row["asked"]}
-    turns = _last_turns(settings.lake, wanted)
+    turns = last_turns_of_traces(settings.lake, wanted)
     if turns.is_empty():
         return 0
     redact_all = redactor(settings.redaction)
@@ -81,26 +79,6 @@ def queue_incidents(con: duckdb.DuckDBPyConnection, settings: Settings, at: date
         created_at=pl.lit(at, pl.Datetime("us")),
     )  # fmt: skip
     return enqueue(con, rows.unique("task_id", maintain_order=True))
-
-
-def _last_turns(lake: Path, trace_ids: set[str]) -> pl.DataFrame:
-    """The last turn of each of these traces that the lake has, with its place in its session."""
-    if not trace_ids or not holds_turns(lake):
-        return pl.DataFrame()
-    wanted = pl.col("trace_id").is_in(sorted(trace_ids))
-    turns = scan_turns(lake)
-    sessions = turns.filter(wanted).select("session_key").collect(engine="streaming")
-    return (
-        turns.filter(pl.col("session_key").is_in(sessions["session_key"].implode()))
-        .select("source", "session_id", "trace_id", "span_id", "started_at", "query_text")
-        .collect(engine="streaming")
-        .sort("started_at", "trace_id", "span_id")
-        .with_columns(turn_index=pl.int_range(pl.len()).over("source", "session_id"))
-        .filter(wanted)
-        .group_by("trace_id", maintain_order=True)
-        .last()
-        .drop("span_id")
-    )
 
 
 def _tasks(incident: Mapping[str, Any], turns: pl.DataFrame) -> list[dict[str, Any]]:

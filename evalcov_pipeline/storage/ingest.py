@@ -199,6 +199,85 @@ def quarantine(settings: Settings, path: Path, name: str) -> Iterator[Quarantine
         kept.close()
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a row was read."""
+
+    rejects: Quarantine
+    path: Path
+    line: int
+
+    def reject(self, reason: str, row: Any) -> None:
+        """Put the row into the quarantine."""
+        raw = orjson.dumps(row).decode()
+        self.rejects.add(Reject(str(self.path), self.line, reason, raw))
+
+
+@dataclass(frozen=True)
+class RowsRead:
+    """What files of one kind hold.
+
+    Attributes:
+        rows: those that could be read, each with its place.
+        quarantines: one per file.
+    """
+
+    rows: list[tuple[dict[str, Any], Place]]
+    quarantines: list[Quarantine]
+
+    @property
+    def rejected(self) -> int:
+        """Rows in the quarantine so far."""
+        return sum(rejects.count for rejects in self.quarantines)
+
+
+@contextmanager
+def rows_of(
+    kind: str,
+    paths: Iterable[str | Path],
+    settings: Settings,
+    *,
+    format: str,
+    mapping: Mapping[str, str] | None,
+    latest: datetime,
+    progress: Progress | None,
+) -> Iterator[RowsRead]:
+    """Read files whole; rows may be rejected until the context ends.
+
+    Args:
+        kind: what the files hold, such as evals.
+        paths: files, folders or glob patterns.
+        settings: where the quarantine is.
+        format: name of the format, or "auto".
+        mapping: canonical field -> the file's field.
+        latest: last instant (naive UTC) that a time may name.
+        progress: called with the file and the rows so far.
+
+    Raises:
+        BadInput: nothing to read, an unreadable file, one without a single readable row, or an
+            unknown format; what was rejected is in the quarantine.
+    """
+    read = RowsRead([], [])
+    with ExitStack() as stack:
+        for path in input_files(paths):
+            before = len(read.rows)
+            rejects = stack.enter_context(quarantine(settings, path, file_id(path)))
+            read.quarantines.append(rejects)
+            for item in find(kind, path, format).read(path, mapping, latest):
+                if isinstance(item, Reject):
+                    rejects.add(item)
+                    if len(read.rows) == before and rejects.count == HOPELESS:
+                        break
+                    continue
+                line, row = item
+                read.rows.append((row, Place(rejects, path, line)))
+                if progress:
+                    progress(path, len(read.rows))
+            if len(read.rows) == before:
+                raise nothing_read(kind, path, rejects.count, rejects.first, settings.quarantine)
+        yield read
+
+
 def _matches(path: Path) -> list[Path]:
     if path.is_dir():
         return sorted(

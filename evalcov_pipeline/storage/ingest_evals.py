@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import duckdb
-import orjson
 import polars as pl
 
-from evalcov_pipeline.formats import AUTO, HOPELESS, find, nothing_read
-from evalcov_pipeline.formats.lines import Reject
+from evalcov_pipeline.formats import AUTO
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.evals import add_results, derive_suite, summarise_runs
 from evalcov_pipeline.storage.incidents import derive_incidents
-from evalcov_pipeline.storage.ingest import (
-    IngestReport,
-    Quarantine,
-    file_id,
-    input_files,
-    latest,
-    quarantine,
-)
+from evalcov_pipeline.storage.ingest import IngestReport, latest, rows_of
 from evalcov_pipeline.storage.lake import traffic_span
 from evalcov_pipeline.storage.ledger import record_cases
 from evalcov_pipeline.storage.merging import MergeReport, merge_decided
@@ -81,30 +71,13 @@ def ingest_evals(
         BadInput: nothing to read, an unreadable file, one without a single readable row, or an
             unknown format; nothing but the quarantine is written.
     """
-    files = input_files(paths)
-    rows: list[dict[str, Any]] = []
-    places: list[tuple[Quarantine, Path, int]] = []
     at = now or datetime.now(UTC).replace(tzinfo=None)
     replaced = refused = 0
-    with ExitStack() as quarantines:
-        opened = []
-        for path in files:
-            before = len(rows)
-            rejects = quarantines.enter_context(quarantine(settings, path, file_id(path)))
-            opened.append(rejects)
-            for item in find(kind, path, format).read(path, mapping, latest(now)):
-                if isinstance(item, Reject):
-                    rejects.add(item)
-                    if len(rows) == before and rejects.count == HOPELESS:
-                        break
-                    continue
-                line, row = item
-                rows.append(row)
-                places.append((rejects, path, line))
-                if progress:
-                    progress(path, len(rows))
-            if len(rows) == before:
-                raise nothing_read(kind, path, rejects.count, rejects.first, settings.quarantine)
+    reading = rows_of(
+        kind, paths, settings, format=format, mapping=mapping, latest=latest(now), progress=progress
+    )
+    with reading as read:
+        rows = [row for row, _ in read.rows]
         span = traffic_span(settings.lake)
         with Warehouse(settings.warehouse, settings.lock_timeout_s).writer() as con:
             if kind == "evals":
@@ -114,18 +87,17 @@ def ingest_evals(
                 refused = len(report.refused)
                 last = {row["case_id"]: number for number, row in enumerate(rows)}
                 for case_id, reason in report.refused:
-                    rejects, path, line = places[last[case_id]]
-                    raw = orjson.dumps(rows[last[case_id]]).decode()
-                    rejects.add(Reject(str(path), line, f"{case_id} {reason}", raw))
+                    row, place = read.rows[last[case_id]]
+                    place.reject(f"{case_id} {reason}", row)
             else:
                 results = without_personal_data(pl.DataFrame(rows, schema=_RESULTS), settings)
                 added, replaced = add_results(con, results, at)
                 accepted = added + replaced
             derive_evals(con, settings, span[0] if span else None)
-        rejected = sum(rejects.count for rejects in opened)
+        rejected = read.rejected
     Warehouse(settings.warehouse, settings.lock_timeout_s).publish(settings.published)
     return IngestReport(
-        files=len(files),
+        files=len(read.quarantines),
         accepted=accepted,
         duplicate=len(rows) - accepted - refused,
         rejected=rejected,

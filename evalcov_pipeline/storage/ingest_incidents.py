@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import orjson
 
-from evalcov_pipeline.formats import AUTO, HOPELESS, find, nothing_read
+from evalcov_pipeline.formats import AUTO
 from evalcov_pipeline.formats.incidents import INCIDENT
-from evalcov_pipeline.formats.lines import Reject
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.incident_tasks import queue_incidents
 from evalcov_pipeline.storage.incidents import incident_states, record_incidents
-from evalcov_pipeline.storage.ingest import Quarantine, file_id, input_files, latest, quarantine
+from evalcov_pipeline.storage.ingest import Place, latest, rows_of
 from evalcov_pipeline.storage.ingest_evals import clean_cases, derive_evals
 from evalcov_pipeline.storage.lake import newest_query, traffic_span
 from evalcov_pipeline.storage.ledger import newest_cases, record_cases
@@ -56,19 +53,6 @@ class IncidentsReport:
     states: Mapping[str, dict[str, str]]
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where a row was read."""
-
-    rejects: Quarantine
-    path: Path
-    line: int
-
-    def reject(self, case_id: str, reason: str, case: str | Case) -> None:
-        raw = orjson.dumps(case).decode()
-        self.rejects.add(Reject(str(self.path), self.line, f"case {case_id} {reason}", raw))
-
-
 @dataclass
 class _Incident:
     """What the rows of one incident say together.
@@ -81,9 +65,9 @@ class _Incident:
 
     said: dict[str, Any] = field(default_factory=dict)
     trace_ids: dict[str, None] = field(default_factory=dict)
-    cases: list[tuple[_Place, str | Case]] = field(default_factory=list)
+    cases: list[tuple[Place, str | Case]] = field(default_factory=list)
 
-    def add(self, row: Mapping[str, Any], place: _Place) -> None:
+    def add(self, row: Mapping[str, Any], place: Place) -> None:
         self.said |= {name: row[name] for name in INCIDENT if row[name] is not None}
         self.trace_ids |= dict.fromkeys(row["trace_ids"])
         self.cases += [(place, case) for case in row["cases"]]
@@ -127,28 +111,13 @@ def ingest_incidents(
     at = now or datetime.now(UTC).replace(tzinfo=None)
     found: dict[str, _Incident] = {}
     warehouse = Warehouse(settings.warehouse, settings.lock_timeout_s)
-    with ExitStack() as quarantines:
-        opened = []
-        for path in input_files(paths):
-            rejects = quarantines.enter_context(quarantine(settings, path, file_id(path)))
-            opened.append(rejects)
-            rows = 0
-            for item in find("incidents", path, format).read(path, mapping, latest(now)):
-                if isinstance(item, Reject):
-                    rejects.add(item)
-                    if not rows and rejects.count == HOPELESS:
-                        break
-                    continue
-                line, row = item
-                incident = found.setdefault(row["incident_id"], _Incident())
-                incident.add(row, _Place(rejects, path, line))
-                rows += 1
-                if progress:
-                    progress(path, rows)
-            if not rows:
-                raise nothing_read(
-                    "incidents", path, rejects.count, rejects.first, settings.quarantine
-                )
+    reading = rows_of(
+        "incidents", paths, settings, format=format, mapping=mapping, latest=latest(now),
+        progress=progress,
+    )  # fmt: skip
+    with reading as read:
+        for row, place in read.rows:
+            found.setdefault(row["incident_id"], _Incident()).add(row, place)
         oldest, compacted = traffic_span(settings.lake) or (None, None)
         with warehouse.writer() as con:
             recorded = record_incidents(con, _clean(found.values(), settings), at=at)
@@ -157,10 +126,10 @@ def ingest_incidents(
             derive_evals(con, settings, oldest)
             tasks = queue_incidents(con, settings, at)
             states = incident_states(con)
-        rejected = sum(rejects.count for rejects in opened)
+        rejected = read.rejected
     warehouse.publish(settings.published)
     return IncidentsReport(
-        files=len(opened),
+        files=len(read.quarantines),
         new=recorded.new,
         edited=recorded.edited,
         unchanged=recorded.unchanged,
@@ -189,9 +158,9 @@ def _record_guards(
     """Record the cases of incidents as regression cases; how many became one."""
     known = newest_cases(con)
     taken: dict[str, Case] = {}
-    places: dict[str, _Place] = {}
+    places: dict[str, Place] = {}
 
-    def take(case: Case, place: _Place) -> str | None:
+    def take(case: Case, place: Place) -> str | None:
         """Why the case cannot be taken, beside what the ledger says."""
         other = taken.setdefault(case["case_id"], case)
         places.setdefault(case["case_id"], place)
@@ -206,16 +175,16 @@ def _record_guards(
             if case["case_id"] not in known and case["created_at"] is None:
                 case["effective_at"] = _counts_from(newest, incident.said.get("at"), at)
             if reason := take(case, place):
-                place.reject(case["case_id"], reason, case)
+                place.reject(f"case {case['case_id']} {reason}", case)
     for name, incident in found.items():
         for place, named in incident.cases:
             if isinstance(named, str) and taken.get(named, {}).get("incident_id") != name:
                 guard = known.get(named, {}) | {"regression": True, "incident_id": name}
                 if reason := _cannot_guard(known.get(named), name) or take(guard, place):
-                    place.reject(named, reason, named)
+                    place.reject(f"case {named} {reason}", named)
     recorded = record_cases(con, taken.values(), at=at, actor="evalcov ingest incidents")
     for case_id, reason in recorded.refused:
-        places[case_id].reject(case_id, reason, taken[case_id])
+        places[case_id].reject(f"case {case_id} {reason}", taken[case_id])
     refused = {case_id for case_id, _ in recorded.refused}
     guarding = {case_id for case_id, case in known.items() if case.get("regression")}
     return len(taken.keys() - refused - guarding)

@@ -6,16 +6,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import polars as pl
 
-from evalcov_pipeline.formats import AUTO, HOPELESS, find, nothing_read
-from evalcov_pipeline.formats.lines import Reject
+from evalcov_pipeline.formats import AUTO
 from evalcov_pipeline.formats.verdicts import VERSION
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.ingest import file_id, input_files, latest, quarantine
+from evalcov_pipeline.storage.ingest import latest, rows_of
 from evalcov_pipeline.storage.ingest_evals import without_personal_data
 from evalcov_pipeline.storage.warehouse import Columns, Warehouse, frame, insert
 
@@ -78,32 +76,18 @@ def ingest_verdicts(
             unknown format; nothing but the quarantine is written.
     """
     at = now or datetime.now(UTC).replace(tzinfo=None)
-    files = input_files(paths)
-    rows: list[dict[str, Any]] = []
-    rejected = 0
-    for path in files:
-        before = len(rows)
-        with quarantine(settings, path, file_id(path)) as rejects:
-            for item in find("verdicts", path, format).read(path, mapping, latest(at)):
-                if isinstance(item, Reject):
-                    rejects.add(item)
-                    if len(rows) == before and rejects.count == HOPELESS:
-                        break
-                    continue
-                rows.append(item[1])
-                if progress:
-                    progress(path, len(rows))
-            if len(rows) == before:
-                raise nothing_read(
-                    "verdicts", path, rejects.count, rejects.first, settings.quarantine
-                )
-            rejected += rejects.count
+    reading = rows_of(
+        "verdicts", paths, settings, format=format, mapping=mapping, latest=latest(at),
+        progress=progress,
+    )  # fmt: skip
+    with reading as read:
+        rows = [row for row, _ in read.rows]
     verdicts = without_personal_data(pl.DataFrame(rows, schema=_VERDICTS), settings)
     warehouse = Warehouse(settings.warehouse, settings.lock_timeout_s)
     with warehouse.writer() as con:
         counts = _record(con, verdicts, at)
     warehouse.publish(settings.published)
-    return VerdictsReport(files=len(files), **counts, rejected=rejected)
+    return VerdictsReport(files=len(read.quarantines), **counts, rejected=read.rejected)
 
 
 def _record(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -20,8 +19,7 @@ from evalcov_pipeline.formats.conversations import is_conversation
 from evalcov_pipeline.formats.messages import parsed
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.annotation import enqueue
-from evalcov_pipeline.storage.candidates import conversations
-from evalcov_pipeline.storage.lake import lake_connection
+from evalcov_pipeline.storage.candidates import conversations, last_turns_of_traces
 from evalcov_pipeline.storage.tasks import task_id
 from evalcov_pipeline.storage.texts import redactor
 from evalcov_pipeline.storage.warehouse import Columns, frame
@@ -160,36 +158,13 @@ def _shown(con: duckdb.DuckDBPyConnection, settings: Settings, items: pl.Series)
 
 def _in_lake(settings: Settings, items: pl.Series) -> pl.DataFrame:
     """Items that are traces, by their last turn: what was said, and where."""
-    turns = _last_turns(settings.lake, items)
+    turns = last_turns_of_traces(settings.lake, items)
     without_hashes = turns.with_columns(text_hash=pl.lit(None, pl.String))
     said = conversations(settings.lake, turns, without_hashes, redactor(settings.redaction))
     return said.join(turns, on=["source", "trace_id", "started_at"]).select(
         "query", "context", "answer", "tools", "source", "trace_id", "turn_index",
         item_id="trace_id",
     )  # fmt: skip
-
-
-def _last_turns(lake: Path, trace_ids: pl.Series) -> pl.DataFrame:
-    """source, session_id, trace_id, started_at and turn_index of the last turn of each trace."""
-    with lake_connection(lake) as con:
-        con.register("asked", trace_ids.to_frame("trace_id").to_arrow())
-        return frame(
-            con,
-            """
-            WITH sessions AS (
-              SELECT DISTINCT source, session_id FROM turns SEMI JOIN asked USING (trace_id)
-            ), placed AS (
-              SELECT source, session_id, trace_id, started_at,
-                     row_number() OVER (PARTITION BY source, session_id
-                                        ORDER BY started_at, trace_id, span_id) - 1 AS turn_index
-              FROM turns SEMI JOIN sessions USING (source, session_id)
-            )
-            SELECT * FROM placed SEMI JOIN asked USING (trace_id)
-            QUALIFY row_number() OVER (PARTITION BY trace_id
-                                       ORDER BY started_at DESC, source) = 1
-            ORDER BY trace_id
-            """,
-        )
 
 
 def _asked_in(input_: str | None) -> tuple[str | None, str | None]:
