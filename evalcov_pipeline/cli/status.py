@@ -136,7 +136,8 @@ def _figures(score: Mapping[str, Any]) -> list[str]:
         f" traffic passes, {_percent(score['unmeasured_share'])} of traffic is unmeasured"
     )
     if score["judge_note"]:
-        lines.append(f"judges     {score['refused_results']} results left out. {score['judge_note']}")
+        left_out = f"{score['refused_results']} results left out."
+        lines.append(f"judges     {left_out} {score['judge_note']}")
     lines.append(f"trend      {score['diagnosis'] or '-'} ({score['diagnosis_reason']})")
     return lines
 
