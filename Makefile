@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Of every test process, since there is one per core already.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 POLARS_MAX_THREADS=1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test ui lint bench clean
@@ -20,7 +22,7 @@ demo: $(VENV)/installed  ## Run the whole pipeline on the committed sample
 	$(BIN)/evalcov demo
 
 test: $(VENV)/installed lint  ## Lint, type check and test
-	$(BIN)/python -m pytest -m 'not slow' -n auto --dist loadfile
+	$(ONE_THREAD) $(BIN)/python -m pytest -m 'not slow' -n auto --dist loadfile
 
 lint: $(VENV)/installed  ## Lint and type check
 	$(BIN)/ruff format --check .

@@ -25,6 +25,7 @@ from evalcov_pipeline.core.suite_selection import suite_id
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats.suites import read_suite, write_suite
 from evalcov_pipeline.reports import gate as reports
+from evalcov_pipeline.settings import get_settings
 from evalcov_pipeline_tests.conftest import write_jsonl
 
 SUITE = [SuiteCase(f"c{i}", "refunds" if i < 5 else "delivery") for i in range(30)]
@@ -377,8 +378,10 @@ def test_a_baseline_of_another_suite_is_bad_input(run: Run, tmp_path: Path) -> N
 
 
 def test_without_a_suite_the_gate_says_how_to_get_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("EVALCOV_HOME", str(tmp_path / "home"))
+    get_settings.cache_clear()
     write_jsonl(tmp_path / "results.jsonl", PASSING)
     with pytest.raises(SystemExit) as ended:
         main(["gate", "--results", str(tmp_path / "results.jsonl")])
