@@ -491,6 +491,7 @@ def test_the_score_and_the_taxonomy_have_the_freshness_that_is_set() -> None:
     }
 
 
+@pytest.mark.slow
 def test_clusters_that_are_older_than_is_set_are_noted(
     copy: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:

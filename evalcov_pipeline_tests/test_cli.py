@@ -29,6 +29,7 @@ def use(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVALCOV_HOME", str(home))
     monkeypatch.setenv("EVALCOV_EMBEDDING__MODEL", "hashing")
     monkeypatch.setenv("EVALCOV_TAXONOMY__METHOD", "kmeans")
+    monkeypatch.setenv("EVALCOV_COVERAGE__RESAMPLES", "199")
     get_settings.cache_clear()
 
 

@@ -245,6 +245,7 @@ def test_rows_that_fail_a_blocking_check_are_never_written(copy: Settings) -> No
     assert suite_of_one() == [("case-007",)]
 
 
+@pytest.mark.slow
 def test_a_fit_with_earlier_settings_becomes_the_headline_again(copy: Settings) -> None:
     def clusters(most: int) -> int:
         rules = copy.taxonomy.model_copy(update={"max_clusters": most})
@@ -259,6 +260,7 @@ def test_a_fit_with_earlier_settings_becomes_the_headline_again(copy: Settings) 
     assert query(copy, "SELECT count(*) FROM taxonomies").item() == 3
 
 
+@pytest.mark.slow
 def test_a_taxonomy_whose_files_are_lost_is_fitted_again(copy: Settings) -> None:
     run_weeks(copy, "monthly_taxonomy", LAST_WEEK.date())
     before = read_status(copy)["score"]
@@ -305,7 +307,8 @@ except SystemExit as ended:
 
 
 def test_a_weekly_run_without_new_texts_loads_no_model_and_is_quick(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path / "home", taxonomy=TaxonomySettings(method="kmeans"))
+    few = TaxonomySettings(method="kmeans", min_clusters=6, max_clusters=12)
+    settings = Settings(home=tmp_path / "home", taxonomy=few)
     import_rows(settings, "traces", turns(weeks=1), "traffic")
     import_rows(settings, "evals", cases(20), "suite")
     run_weeks(settings, "weekly_coverage")
