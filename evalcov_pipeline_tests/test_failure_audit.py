@@ -17,12 +17,13 @@ from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.annotation import enqueue, record_labels
 from evalcov_pipeline.storage.embedding import embedder, vector_cache
 from evalcov_pipeline.storage.failure_audit import Audit, audit, quarter_of
+from evalcov_pipeline.storage.failure_labels import judged_tasks
 from evalcov_pipeline.storage.ingest_evals import merge_and_derive
 from evalcov_pipeline.storage.lake import compact_day, days_pending, lake_connection
 from evalcov_pipeline.storage.ledger import record_cases
 from evalcov_pipeline.storage.vectors import embed_texts
 from evalcov_pipeline.storage.warehouse import Warehouse, frame, insert
-from evalcov_pipeline_tests.conftest import import_rows, quick_settings, tasks
+from evalcov_pipeline_tests.conftest import LAST_WEEK, import_rows, quick_settings, tasks
 
 START = datetime(2026, 9, 21)
 """A Monday of the third quarter; traffic goes on into the fourth."""
@@ -260,3 +261,16 @@ def test_without_traffic_the_audit_says_what_to_do(tmp_path: Path) -> None:
     empty = quick_settings(tmp_path / "home")
     with pytest.raises(BadInput, match="ingest traces"):
         look(empty)
+
+
+@pytest.mark.parametrize(("via", "known"), [("review", 1), ("suggestion", 0)])
+def test_a_suggested_label_tells_of_no_failure(tmp_path: Path, via: str, known: int) -> None:
+    said = {
+        "task_id": "task-0", "rater": "r", "keep": True, "passed": False, "expected": None,
+        "category": "parcels", "note": None, "first_at": LAST_WEEK, "at": LAST_WEEK, "via": via,
+    }  # fmt: skip
+    asked = {"text": "where is it", "text_hash": "h", "trace_id": "t-1"}
+    with Warehouse(tmp_path / "warehouse.duckdb").writer() as con:
+        insert(con, "annotation_queue", tasks([asked], status="kept", resolved_at=LAST_WEEK))
+        insert(con, "annotations", pl.DataFrame([said], schema_overrides={"note": pl.String}))
+        assert judged_tasks(con, LAST_WEEK + timedelta(days=7), None).height == known

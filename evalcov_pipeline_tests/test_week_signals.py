@@ -316,7 +316,18 @@ def test_an_answer_is_confident_but_wrong_once_people_have_said_so(
     assert (("angry", 0, "confident_but_wrong") in odd(found(settings))) is expected
 
 
-def test_a_withdrawn_label_is_none(home: Settings, week: WeekSignals, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "later",
+    [
+        {"rater": "anna", "passed": None, "withdrawn": True},
+        {"rater": "anna", "passed": None},
+        {"rater": "suggestion:neighbours", "passed": False, "via": "suggestion", "first": False},
+    ],
+    ids=["withdrawn", "not judged after all", "suggested"],
+)
+def test_only_what_people_say_now_makes_an_answer_wrong(
+    home: Settings, week: WeekSignals, tmp_path: Path, later: dict[str, Any]
+) -> None:
     settings = home.model_copy(update={"home": tmp_path / "home"})
     (tmp_path / "home").mkdir()
     settings.lake.symlink_to(home.lake)
@@ -324,8 +335,9 @@ def test_a_withdrawn_label_is_none(home: Settings, week: WeekSignals, tmp_path: 
     place = {name: task[name] for name in ("source", "trace_id", "turn_index")}
     with Warehouse(settings.warehouse).writer() as con:
         insert(con, "annotation_queue", tasks([{"text": "text", "text_hash": "h"} | place]))
-        label(con, 1, "anna", False, AS_OF - timedelta(hours=2))
-        label(con, 2, "anna", None, AS_OF - timedelta(hours=1), withdrawn=True)
+        if later.pop("first", True):
+            label(con, 1, "anna", False, AS_OF - timedelta(hours=2))
+        label(con, 2, at=AS_OF - timedelta(hours=1), **later)
     assert ("angry", 0, "confident_but_wrong") not in odd(found(settings))
 
 

@@ -22,6 +22,14 @@ WAITING = ("open", "labelled", "adjudicate")
 """Statuses of tasks that people still have to decide."""
 SUGGESTED = "suggestion"
 """`via` of labels that no person gave; their raters begin with it."""
+JUDGED_BY_PEOPLE = f"""
+  SELECT task_id, rater, e.passed, e.category, e."at", first_at
+  FROM (SELECT task_id, rater, arg_max(x, ("at", event_id)) AS e, min("at") AS first_at
+        FROM annotation_events x WHERE "at" < $1 AND via != '{SUGGESTED}'
+          AND NOT starts_with(rater, '{SUGGESTED}:') GROUP BY task_id, rater)
+  WHERE NOT e.withdrawn AND e.passed IS NOT NULL
+"""
+"""Query for what people had said of answers before $1: their newest word on each task."""
 _CONTENT = ("keep", "passed", "expected", "category", "note")
 _EVENTS: Columns = {
     "event_id": pl.Int64,

@@ -9,7 +9,7 @@ import duckdb
 import polars as pl
 
 from evalcov_pipeline.core.failure_batches import Precision, precision
-from evalcov_pipeline.storage.annotation import outcomes_of
+from evalcov_pipeline.storage.annotation import SUGGESTED, outcomes_of
 from evalcov_pipeline.storage.warehouse import Columns, frame
 
 ANY, NONE = "any", "none"
@@ -56,8 +56,9 @@ def judged_tasks(
         con,
         "SELECT task_id, source, trace_id, turn_index, text_hash, raters_wanted, category"
         " FROM annotation_queue"
-        " WHERE status IN ('kept', 'rejected') AND least(resolved_at, $2) <= $1 ORDER BY task_id",
-        [as_of, end_of_traffic],
+        " WHERE status IN ('kept', 'rejected') AND least(resolved_at, $2) <= $1"
+        " AND task_id IN (SELECT task_id FROM annotations WHERE via != $3) ORDER BY task_id",
+        [as_of, end_of_traffic, SUGGESTED],
     )
     outcomes = outcomes_of(con, dict(tasks.select("task_id", "raters_wanted").iter_rows()))
     rows = [

@@ -22,6 +22,7 @@ from evalcov_pipeline.core.texts import normalise_all
 from evalcov_pipeline.embedding import Progress
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import LINEAGE_DAYS, FailureSettings, Settings
+from evalcov_pipeline.storage.annotation import JUDGED_BY_PEOPLE
 from evalcov_pipeline.storage.lake import scan_turns
 from evalcov_pipeline.storage.own_signals import found_by, own_signals
 from evalcov_pipeline.storage.repetition import Repetition, repetition
@@ -292,14 +293,11 @@ def _wrong_by_people(
     judged = frame(
         con,
         "SELECT q.source, q.trace_id, q.turn_index, any_value(q.answer) AS answer"
-        " FROM annotation_queue q JOIN ("
-        "  SELECT task_id, rater, arg_max(passed, event_id) AS passed,"
-        "   arg_max(withdrawn, event_id) AS withdrawn"
-        "  FROM annotation_events WHERE \"at\" < ? GROUP BY task_id, rater"
-        " ) a USING (task_id) WHERE NOT withdrawn AND passed IS NOT NULL AND q.answer IS NOT NULL"
-        " GROUP BY q.source, q.trace_id, q.turn_index HAVING avg(passed::INT) < 0.5",
+        f" FROM annotation_queue q JOIN ({JUDGED_BY_PEOPLE}) said USING (task_id)"
+        " WHERE q.answer IS NOT NULL"
+        " GROUP BY q.source, q.trace_id, q.turn_index HAVING avg(said.passed::INT) < 0.5",
         [as_of],
-    )  # fmt: skip
+    )
     sure = [not hedges(answer) for answer in judged["answer"]]
     wrong = judged.filter(pl.Series(sure, dtype=pl.Boolean)).drop("answer")
     rows = (

@@ -15,7 +15,7 @@ from evalcov_pipeline.core.judge_answers import UNCATEGORISED, JudgeVersion, set
 from evalcov_pipeline.core.judge_rules import Ruling
 from evalcov_pipeline.core.judges import Certificate, admissible, calibrate
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.annotation import SUGGESTED
+from evalcov_pipeline.storage.annotation import JUDGED_BY_PEOPLE
 from evalcov_pipeline.storage.warehouse import frame, replace_slice
 
 
@@ -81,22 +81,17 @@ def is_newest(con: duckdb.DuckDBPyConnection, as_of: datetime) -> bool:
 
 
 def _labels(con: duckdb.DuckDBPyConnection, as_of: datetime) -> pl.DataFrame:
-    """What people had said about answers before `as_of`: their newest word on each task."""
+    """What people had said about answers before `as_of`, by item."""
     return frame(
         con,
-        """
-        WITH said AS (
-          SELECT task_id, rater, arg_max(e, ("at", event_id)) AS e, min("at") AS first_at
-          FROM annotation_events e WHERE "at" < $1 AND via != $2
-            AND NOT starts_with(rater, $2 || ':') GROUP BY task_id, rater)
-        SELECT coalesce(q.item_id, q.trace_id) AS item_id, rater, e.passed, e.category, e."at",
-               first_at, selection, inclusion_probability
-        FROM said JOIN annotation_queue q USING (task_id)
-        WHERE NOT e.withdrawn AND e.passed IS NOT NULL
-          AND coalesce(q.item_id, q.trace_id) IS NOT NULL
-        ORDER BY 1, rater, e."at", task_id
+        f"""
+        SELECT coalesce(q.item_id, q.trace_id) AS item_id, rater, said.passed, said.category,
+               said."at", first_at, selection, inclusion_probability
+        FROM ({JUDGED_BY_PEOPLE}) said JOIN annotation_queue q USING (task_id)
+        WHERE coalesce(q.item_id, q.trace_id) IS NOT NULL
+        ORDER BY 1, rater, said."at", task_id
         """,
-        [as_of, SUGGESTED],
+        [as_of],
     )
 
 
