@@ -36,7 +36,7 @@ from evalcov_pipeline.core import signal_thresholds as estimates
 from evalcov_pipeline.core.signal_rows import STRENGTHS
 from evalcov_pipeline.settings import EmbeddingSettings, Settings
 from evalcov_pipeline.storage.failure_signals import find_signals, week_turns
-from evalcov_pipeline.storage.ingest import ingest_traces
+from evalcov_pipeline.storage.ingest_traces import ingest_traces
 from evalcov_pipeline.storage.lake import compact_day, days_pending
 from evalcov_pipeline.storage.repetition import repetition
 from evalcov_pipeline.storage.texts import redactor

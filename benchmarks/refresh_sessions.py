@@ -33,8 +33,8 @@ from evalcov_pipeline.core.session_selection import draw_sessions
 from evalcov_pipeline.settings import EmbeddingSettings, Settings, TaxonomySettings
 from evalcov_pipeline.storage.candidates import asked_turns
 from evalcov_pipeline.storage.embedding import vector_cache
-from evalcov_pipeline.storage.ingest import ingest_traces
 from evalcov_pipeline.storage.ingest_evals import ingest_evals
+from evalcov_pipeline.storage.ingest_traces import ingest_traces
 from evalcov_pipeline.storage.refresh_inputs import with_categories
 from evalcov_pipeline.storage.refresh_sessions import SessionsOfWeek, sessions_of_week
 from evalcov_pipeline.storage.warehouse import Warehouse, one_row

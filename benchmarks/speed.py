@@ -84,7 +84,7 @@ def write_spans(path, style, spans, one_day=False):
 def ingest(path, home):
     """Import a file into an empty home."""
     from evalcov_pipeline.settings import Settings
-    from evalcov_pipeline.storage.ingest import ingest_traces
+    from evalcov_pipeline.storage.ingest_traces import ingest_traces
 
     shutil.rmtree(home, ignore_errors=True)
     found = {}
@@ -258,8 +258,8 @@ def fit(n):
 def import_sample(home):
     """Import the committed sample."""
     from evalcov_pipeline.settings import Settings
-    from evalcov_pipeline.storage.ingest import ingest_traces
     from evalcov_pipeline.storage.ingest_evals import ingest_evals
+    from evalcov_pipeline.storage.ingest_traces import ingest_traces
 
     settings = Settings(home=home)
     ingest_traces([SAMPLE / "traces"], settings)

@@ -29,8 +29,8 @@ from evalcov_pipeline.settings import (  # noqa: E402
     TaxonomySettings,
 )
 from evalcov_pipeline.storage.annotation import enqueue  # noqa: E402
-from evalcov_pipeline.storage.ingest import ingest_traces  # noqa: E402
 from evalcov_pipeline.storage.ingest_evals import ingest_evals  # noqa: E402
+from evalcov_pipeline.storage.ingest_traces import ingest_traces  # noqa: E402
 from evalcov_pipeline.storage.warehouse import Warehouse, frame  # noqa: E402
 
 FIRST_DAY = datetime(2026, 9, 28)

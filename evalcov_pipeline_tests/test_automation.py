@@ -17,7 +17,7 @@ from evalcov_pipeline.defs.requests import MAX_ATTEMPTS
 from evalcov_pipeline.defs.sensors import annotations_landed, coverage_degraded
 from evalcov_pipeline.defs.signals import materialized
 from evalcov_pipeline.settings import FreshnessSettings, Settings
-from evalcov_pipeline.storage.ingest import ingest_traces
+from evalcov_pipeline.storage.ingest_traces import ingest_traces
 from evalcov_pipeline.storage.lake import compact_day
 from evalcov_pipeline.storage.taxonomies import age
 from evalcov_pipeline.storage.warehouse import Warehouse

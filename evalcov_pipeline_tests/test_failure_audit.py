@@ -18,9 +18,9 @@ from evalcov_pipeline.storage.annotation import enqueue, record_labels
 from evalcov_pipeline.storage.embedding import embedder, vector_cache
 from evalcov_pipeline.storage.failure_audit import Audit, audit, quarter_of
 from evalcov_pipeline.storage.failure_labels import judged_tasks
-from evalcov_pipeline.storage.ingest_evals import merge_and_derive
 from evalcov_pipeline.storage.lake import compact_day, days_pending, lake_connection
 from evalcov_pipeline.storage.ledger import record_cases
+from evalcov_pipeline.storage.merging import merge_and_derive
 from evalcov_pipeline.storage.vectors import embed_texts
 from evalcov_pipeline.storage.warehouse import Warehouse, frame, insert
 from evalcov_pipeline_tests.conftest import LAST_WEEK, import_rows, quick_settings, tasks

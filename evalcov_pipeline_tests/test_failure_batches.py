@@ -19,8 +19,8 @@ from evalcov_pipeline.settings import FailureSettings, Settings
 from evalcov_pipeline.storage.annotation import enqueue, record_labels
 from evalcov_pipeline.storage.embedding import vector_cache
 from evalcov_pipeline.storage.failure_batches import Week, examine_week, newest_batch, record_week
-from evalcov_pipeline.storage.ingest_evals import merge_and_derive
 from evalcov_pipeline.storage.lake import compact_day, days_pending, lake_connection
+from evalcov_pipeline.storage.merging import merge_and_derive
 from evalcov_pipeline.storage.warehouse import Warehouse, frame, insert
 from evalcov_pipeline_tests.conftest import (
     FIRST_DAY,

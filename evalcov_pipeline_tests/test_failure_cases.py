@@ -13,9 +13,8 @@ from evalcov_pipeline.review.app import make_app
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.annotation import enqueue, record_labels
 from evalcov_pipeline.storage.ingest_annotations import ingest_annotations
-from evalcov_pipeline.storage.ingest_evals import merge_and_derive
 from evalcov_pipeline.storage.ledger import lost_regression
-from evalcov_pipeline.storage.merging import MergeReport
+from evalcov_pipeline.storage.merging import MergeReport, merge_and_derive
 from evalcov_pipeline.storage.warehouse import Warehouse, frame
 from evalcov_pipeline_tests.conftest import quick_settings, tasks, write_jsonl
 from evalcov_pipeline_tests.test_review import PORT, Browser

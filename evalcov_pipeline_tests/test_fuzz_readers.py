@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.ingest import ingest_traces
 from evalcov_pipeline.storage.ingest_evals import ingest_evals
+from evalcov_pipeline.storage.ingest_traces import ingest_traces
 from evalcov_pipeline.storage.lake import compact_day
 from evalcov_pipeline_tests.hostile_files import KINDS, HostileFile, hostile_files, survives
 

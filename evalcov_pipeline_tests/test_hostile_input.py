@@ -27,8 +27,8 @@ from evalcov_pipeline.formats import find
 from evalcov_pipeline.formats.lines import LONGEST_LINE, Reject, lines, open_bytes
 from evalcov_pipeline.formats.rows import inert, read_rows
 from evalcov_pipeline.settings import Settings, get_settings
-from evalcov_pipeline.storage.ingest import ingest_traces
 from evalcov_pipeline.storage.ingest_evals import ingest_evals
+from evalcov_pipeline.storage.ingest_traces import ingest_traces
 from evalcov_pipeline.storage.lake import compact_day, traffic_span
 from evalcov_pipeline.storage.warehouse import Warehouse
 from evalcov_pipeline_tests.conftest import cases, write_jsonl

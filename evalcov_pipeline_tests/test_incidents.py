@@ -16,11 +16,12 @@ from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import DEMO_MARK, FailureSettings, Settings, get_settings
 from evalcov_pipeline.storage.annotation import record_labels
 from evalcov_pipeline.storage.incidents import lost_incident
-from evalcov_pipeline.storage.ingest import ingest_traces
-from evalcov_pipeline.storage.ingest_evals import ingest_evals, merge_and_derive
+from evalcov_pipeline.storage.ingest_evals import ingest_evals
 from evalcov_pipeline.storage.ingest_incidents import IncidentsReport, ingest_incidents
+from evalcov_pipeline.storage.ingest_traces import ingest_traces
 from evalcov_pipeline.storage.lake import compact_day, days_pending
 from evalcov_pipeline.storage.ledger import LEDGER, regression_cases
+from evalcov_pipeline.storage.merging import merge_and_derive
 from evalcov_pipeline.storage.warehouse import Warehouse, frame
 from evalcov_pipeline_tests.conftest import write_jsonl
 

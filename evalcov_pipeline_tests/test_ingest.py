@@ -11,7 +11,8 @@ import pytest
 
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import ProductionSettings, Settings
-from evalcov_pipeline.storage.ingest import IngestReport, ingest_traces, input_files
+from evalcov_pipeline.storage.ingest import IngestReport, input_files
+from evalcov_pipeline.storage.ingest_traces import ingest_traces
 from evalcov_pipeline.storage.lake import compact_day, days_pending
 from evalcov_pipeline_tests.otlp_lines import line, span, turn, write
 

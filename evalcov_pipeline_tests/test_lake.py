@@ -14,7 +14,7 @@ import pytest
 
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.ingest import ingest_traces
+from evalcov_pipeline.storage.ingest_traces import ingest_traces
 from evalcov_pipeline.storage.lake import (
     DayReport,
     compact_day,

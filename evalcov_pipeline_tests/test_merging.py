@@ -12,9 +12,9 @@ import pytest
 from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.annotation import enqueue, record_labels
-from evalcov_pipeline.storage.ingest_evals import ingest_evals, merge_and_derive
+from evalcov_pipeline.storage.ingest_evals import ingest_evals
 from evalcov_pipeline.storage.ledger import broken_link
-from evalcov_pipeline.storage.merging import MergeReport
+from evalcov_pipeline.storage.merging import MergeReport, merge_and_derive
 from evalcov_pipeline.storage.warehouse import Warehouse, frame, one_row
 from evalcov_pipeline_tests.conftest import LAST_WEEK, write_jsonl
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalcov_pipeline.core import candidates as candidates_module
-from evalcov_pipeline.core.candidates import ALIKE, find_candidates
+from evalcov_pipeline.core.candidates import find_candidates
 from evalcov_pipeline.core.divergence import apportion_within, jsd
 from evalcov_pipeline.core.pps import inclusion_probabilities, systematic_draw
 from evalcov_pipeline.core.refresh import (
@@ -22,6 +22,7 @@ from evalcov_pipeline.core.refresh import (
 )
 from evalcov_pipeline.core.selection import DrawRules, Floor, draw_cases
 from evalcov_pipeline.core.shares import production_shares
+from evalcov_pipeline.core.similarity import ALIKE
 
 SHARES = np.array([0.3, 0.25, 0.2, 0.15, 0.06, 0.003, 0.002, 0.035])
 """Seven clusters, two of them below 0.5 %, and novel traffic."""

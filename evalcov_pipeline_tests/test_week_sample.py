@@ -13,7 +13,7 @@ import pytest
 from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import EmbeddingSettings, SamplingSettings, Settings
-from evalcov_pipeline.storage.ingest import ingest_traces
+from evalcov_pipeline.storage.ingest_traces import ingest_traces
 from evalcov_pipeline.storage.lake import compact_day, days_pending
 from evalcov_pipeline.storage.sampling import WeekSample, sample_week
 from evalcov_pipeline.storage.texts import redactor

@@ -16,10 +16,11 @@ from evalcov_pipeline.cli.status import incidents_in_words
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats import find
 from evalcov_pipeline.settings import DEMO_MARK, Settings, get_settings
-from evalcov_pipeline.storage.ingest import IngestReport, ingest_traces, input_files
+from evalcov_pipeline.storage.ingest import IngestReport, input_files
 from evalcov_pipeline.storage.ingest_annotations import ingest_annotations
 from evalcov_pipeline.storage.ingest_evals import ingest_evals
 from evalcov_pipeline.storage.ingest_incidents import IncidentsReport, ingest_incidents
+from evalcov_pipeline.storage.ingest_traces import ingest_traces
 from evalcov_pipeline.storage.ingest_verdicts import ingest_verdicts
 
 Kind = Literal["traces", "evals", "results"]

@@ -6,9 +6,8 @@ from datetime import UTC, datetime
 
 from evalcov_pipeline.errors import CheckFailed
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.ingest_evals import merge_and_derive
 from evalcov_pipeline.storage.ledger import broken_link
-from evalcov_pipeline.storage.merging import MergeReport
+from evalcov_pipeline.storage.merging import MergeReport, merge_and_derive
 from evalcov_pipeline.storage.warehouse import Warehouse
 
 

@@ -22,8 +22,8 @@ def command(as_json: bool) -> None:
     from evalcov_pipeline.defs import signals
     from evalcov_pipeline.defs.partitions import now
     from evalcov_pipeline.errors import CheckFailed
-    from evalcov_pipeline.storage.ingest_evals import merge_and_derive
     from evalcov_pipeline.storage.ledger import broken_link
+    from evalcov_pipeline.storage.merging import merge_and_derive
     from evalcov_pipeline.storage.proposals import prepare
     from evalcov_pipeline.storage.suggestions import record, summary
     from evalcov_pipeline.storage.warehouse import Warehouse

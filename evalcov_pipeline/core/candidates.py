@@ -6,16 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from evalcov_pipeline.core.pps import inclusion_probabilities, systematic_draw
 from evalcov_pipeline.core.shares import FloatArray
+from evalcov_pipeline.core.similarity import ALIKE, Vectors, is_like
 
-Vectors = NDArray[np.float32]
-Mask = NDArray[np.bool_]
-
-ALIKE = 0.95
-"""Cosine from which two texts are near-duplicates."""
 MOST_TEXTS = 10_000
 """Texts that are compared with each other; more are thinned by a draw with known probabilities."""
 _BLOCK = 512
@@ -114,17 +109,3 @@ def _stands_for(vectors: Vectors, weight: FloatArray, cases: Vectors) -> FloatAr
             total[block[earlier[0] if len(earlier) else place]] += weight[block[place]]
         heads = np.concatenate([heads, block[is_head]])
     return total
-
-
-def is_like(vectors: Vectors, others: Vectors, near: float = ALIKE) -> Mask:
-    """Which texts are near-duplicates of others.
-
-    Args:
-        vectors: (n, d) L2-normalised.
-        others: (m, d) likewise, m may be 0.
-        near: cosine from which two texts are.
-    """
-    if not len(others):
-        return np.zeros(len(vectors), bool)
-    like: Mask = (vectors @ others.T).max(axis=1) >= near
-    return like

@@ -9,8 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from evalcov_pipeline.core.candidates import Vectors
 from evalcov_pipeline.core.shares import FloatArray, IntArray
+from evalcov_pipeline.core.similarity import Vectors
 
 Status = Literal["unrepresented", "thin", "never_failed", "represented", "unknown"]
 ORDER: tuple[Status, ...] = ("unrepresented", "thin", "never_failed", "represented", "unknown")

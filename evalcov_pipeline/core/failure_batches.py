@@ -14,9 +14,9 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
-from evalcov_pipeline.core.candidates import Vectors
 from evalcov_pipeline.core.pps import inclusion_probabilities, systematic_draw
 from evalcov_pipeline.core.shares import FloatArray, IntArray, kish, wilson
+from evalcov_pipeline.core.similarity import Vectors
 
 PRIOR_LABELS = 5
 """Labels that the precision of all signals together counts for beside those of one signal."""

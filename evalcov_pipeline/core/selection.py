@@ -9,12 +9,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from evalcov_pipeline.core.candidates import Candidates, Mask
+from evalcov_pipeline.core.candidates import Candidates
 from evalcov_pipeline.core.divergence import contributions
 from evalcov_pipeline.core.partitions import PARTITIONS, centred, in_cells, random_partitions
 from evalcov_pipeline.core.pps import inclusion_probabilities, systematic_draw
 from evalcov_pipeline.core.refresh import RefreshPlan
 from evalcov_pipeline.core.shares import FloatArray, IntArray
+from evalcov_pipeline.core.similarity import Mask
 
 CELLS = (30, 300)
 """Cells of the coarsest and of the finest partition over which picks are spread."""

@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from evalcov_pipeline.core.candidates import Mask, Vectors
 from evalcov_pipeline.core.ngrams import SEPARATOR, bracketed, joined, ngrams
 from evalcov_pipeline.core.pps import inclusion_probabilities, systematic_draw
 from evalcov_pipeline.core.refresh import Placement
 from evalcov_pipeline.core.selection import unit_of_each
 from evalcov_pipeline.core.shares import FloatArray
+from evalcov_pipeline.core.similarity import Mask, Vectors
 
 MOST_TURNS_BEFORE = 20
 """Turns of a session that a case has before its last query; earlier ones are cut off."""

@@ -9,8 +9,8 @@ from evalcov_pipeline.defs.signals import TASKS_WAITING
 from evalcov_pipeline.defs.specs import checked, row_count, table_spec
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.incident_tasks import queue_incidents
-from evalcov_pipeline.storage.ingest_evals import merge_and_derive
 from evalcov_pipeline.storage.ledger import broken_link
+from evalcov_pipeline.storage.merging import merge_and_derive
 from evalcov_pipeline.storage.warehouse import size
 
 recorded = [

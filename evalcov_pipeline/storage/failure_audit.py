@@ -18,12 +18,12 @@ from evalcov_pipeline.core.failure_audit import (
     represented,
 )
 from evalcov_pipeline.core.failure_batches import precision
+from evalcov_pipeline.core.weeks import end_of_week
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.embedding import vector_cache
 from evalcov_pipeline.storage.failure_labels import judged_picks, judged_tasks
 from evalcov_pipeline.storage.lake import scan_turns, traffic_span
-from evalcov_pipeline.storage.merging import end_of_week
 from evalcov_pipeline.storage.warehouse import Columns, Warehouse, frame
 
 _TRACE = ["source", "trace_id"]

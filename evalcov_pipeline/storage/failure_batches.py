@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from evalcov_pipeline.core.weeks import end_of_week
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.annotation import WAITING, enqueue
 from evalcov_pipeline.storage.failure_draw import PURPOSE, Batch, batch_id, draw_batch
@@ -22,7 +23,6 @@ from evalcov_pipeline.storage.failure_labels import (
 )
 from evalcov_pipeline.storage.failure_turns import TURN, week_turns
 from evalcov_pipeline.storage.lake import traffic_span
-from evalcov_pipeline.storage.merging import end_of_week
 from evalcov_pipeline.storage.texts import add_texts
 from evalcov_pipeline.storage.warehouse import Warehouse, frame, one_row, replace_slice
 

@@ -13,7 +13,6 @@ import numpy as np
 import orjson
 import polars as pl
 
-from evalcov_pipeline.core.candidates import Vectors, is_like
 from evalcov_pipeline.core.failure_batches import (
     Belief,
     Precision,
@@ -23,8 +22,9 @@ from evalcov_pipeline.core.failure_batches import (
     thin,
     turn_sizes,
 )
+from evalcov_pipeline.core.similarity import Vectors, is_like
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.candidates import conversations
+from evalcov_pipeline.storage.conversations import conversations
 from evalcov_pipeline.storage.embedding import embedder, vector_cache
 from evalcov_pipeline.storage.failure_labels import ANY, NONE
 from evalcov_pipeline.storage.failure_turns import TURN, with_texts

@@ -13,10 +13,11 @@ from pathlib import Path
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.files import move, write_whole
-from evalcov_pipeline.storage.ingest import IngestReport, file_id, ingest_traces
+from evalcov_pipeline.storage.ingest import IngestReport, file_id
 from evalcov_pipeline.storage.ingest_annotations import AnnotationsReport, ingest_annotations
 from evalcov_pipeline.storage.ingest_evals import ingest_evals
 from evalcov_pipeline.storage.ingest_incidents import IncidentsReport, ingest_incidents
+from evalcov_pipeline.storage.ingest_traces import ingest_traces
 from evalcov_pipeline.storage.ingest_verdicts import VerdictsReport, ingest_verdicts
 
 Report = IngestReport | AnnotationsReport | IncidentsReport | VerdictsReport

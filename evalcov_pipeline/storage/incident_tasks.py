@@ -12,7 +12,7 @@ import polars as pl
 
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.annotation import WAITING, enqueue
-from evalcov_pipeline.storage.candidates import conversations, last_turns_of_traces
+from evalcov_pipeline.storage.conversations import conversations, last_turns_of_traces
 from evalcov_pipeline.storage.texts import redacted, redactor
 from evalcov_pipeline.storage.warehouse import frame
 

@@ -14,17 +14,15 @@ from typing import Any
 import orjson
 
 from evalcov_pipeline.errors import BadInput
-from evalcov_pipeline.formats import AUTO, HOPELESS, Format, find, nothing_read
+from evalcov_pipeline.formats import HOPELESS, find, nothing_read
 from evalcov_pipeline.formats.lines import Reject, plain_suffix
-from evalcov_pipeline.formats.traces import TraceOptions
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.files import move, unfinished
-from evalcov_pipeline.storage.lake import receipt, staging
 
 Progress = Callable[[Path, int], None]
 
 _SUFFIXES = frozenset({".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet"})
-_HASH_LENGTH = 32
+ID_LENGTH = 32
 _NAME_LENGTH = 100
 _RAW_LENGTH = 10_000
 _CLOCK_SKEW = timedelta(days=1)
@@ -55,58 +53,6 @@ class IngestReport:
     replaced: int = 0
 
 
-def ingest_traces(
-    paths: Iterable[str | Path],
-    settings: Settings,
-    *,
-    format: str = AUTO,
-    source: str | None = None,
-    mapping: Mapping[str, str] | None = None,
-    progress: Progress | None = None,
-    now: datetime | None = None,
-) -> IngestReport:
-    """Stream files of traces into the staging area, each once.
-
-    A file is known by its content: a second import changes nothing, whatever its name. Imported
-    again with other options (format, source, mapping, what counts as production), it replaces its
-    earlier reading. A file that is still being written may be imported now and again when it has
-    grown: a line that is cut off is rejected now and read then, and rows that were there already
-    are duplicates.
-
-    Args:
-        paths: files, folders or glob patterns.
-        settings: where the lake is, and what counts as production.
-        format: name of the format, or "auto".
-        source: name of the system that the traces come from; default: the format's.
-        mapping: canonical column -> the file's column (generic format).
-        progress: called with the file and its rows so far.
-        now: the instant of the import (naive UTC), default the clock's; rows more than a day
-            later are rejected.
-
-    Raises:
-        BadInput: nothing to read, or not one of the files can be.
-    """
-    options = TraceOptions(source, mapping or {}, settings.production, latest(now))
-    receipts, failures = [], []
-    for path in input_files(paths):
-        try:
-            reader = find("traces", path, format)
-            receipts.append(_ingest_file(path, reader, options, settings, progress))
-        except BadInput as error:
-            failures.append(error)
-    if failures and not receipts:
-        raise failures[0]
-    return IngestReport(
-        files=len(receipts),
-        accepted=sum(r["accepted"] for r in receipts),
-        duplicate=sum(r["duplicate"] for r in receipts),
-        rejected=sum(r["rejected"] for r in receipts),
-        set_aside=sum(r["set_aside"] for r in receipts),
-        days=tuple(sorted({day for r in receipts for day in r["days"]})),
-        unreadable=tuple(map(str, failures)),
-    )
-
-
 def latest(now: datetime | None = None) -> datetime:
     """Last instant (naive UTC) that an import believes: a day after it, since clocks differ."""
     return (now or datetime.now(UTC).replace(tzinfo=None)) + _CLOCK_SKEW
@@ -135,7 +81,7 @@ def file_id(path: Path) -> str:
     """
     try:
         with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()[:_HASH_LENGTH]
+            return hashlib.file_digest(stream, "sha256").hexdigest()[:ID_LENGTH]
     except OSError as error:
         raise BadInput(
             f"cannot read the file: {error.strerror or error}",
@@ -315,64 +261,3 @@ def _nothing_there(path: str | Path) -> BadInput:
             "name the files themselves, or export some",
         )
     return BadInput("no such file", str(path) or "''", "check the path or the pattern")
-
-
-def _ingest_file(
-    path: Path,
-    reader: Format,
-    options: TraceOptions,
-    settings: Settings,
-    progress: Progress | None,
-) -> dict[str, Any]:
-    """Stage one file and leave a receipt; for a file known under the same options, only report.
-
-    A known file with rejected rows is read again, since a row may have been ahead of its time.
-    """
-    name = file_id(path)
-    stamp = _stamp(reader, options)
-    with staging(settings.lake, name) as staged:
-        earlier = receipt(settings.lake, name) or {}
-        same = earlier.get("options") == stamp
-        known = earlier["accepted"] + earlier["duplicate"] if same else 0
-        nothing_new = earlier | {"accepted": 0, "duplicate": known, "days": []}
-        if same and not earlier["rejected"]:
-            return nothing_new
-        rows = set_aside = 0
-        with quarantine(settings, path, name) as rejects:
-            for item in reader.read(path, options):
-                if isinstance(item, Reject):
-                    rejects.add(item)
-                    if not rows and rejects.count == HOPELESS:
-                        break
-                    continue
-                staged.add(item)
-                rows += item.height
-                set_aside += item["set_aside"].count()
-                if progress:
-                    progress(path, rows)
-            if same and rows == known:
-                rejects.discard()
-                return nothing_new
-            if not rows:
-                raise nothing_read(
-                    "traces", path, rejects.count, rejects.first, settings.quarantine
-                )
-        return staged.commit(
-            {
-                "file": os.fsencode(path.absolute()).decode(errors="replace"),
-                "options": stamp,
-                "rejected": rejects.count,
-                "set_aside": set_aside,
-            }
-        )
-
-
-def _stamp(reader: Format, options: TraceOptions) -> str:
-    """Everything but the file that decides how it is read."""
-    content = [
-        reader.name,
-        options.source,
-        sorted(options.mapping.items()),
-        options.production.model_dump(),
-    ]
-    return hashlib.sha256(orjson.dumps(content)).hexdigest()[:_HASH_LENGTH]

@@ -18,9 +18,8 @@ from evalcov_pipeline.formats.lines import Reject
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.annotation import record_labels
 from evalcov_pipeline.storage.ingest import Quarantine, file_id, input_files, latest, quarantine
-from evalcov_pipeline.storage.ingest_evals import merge_and_derive
 from evalcov_pipeline.storage.judged_items import tasks_of_labels
-from evalcov_pipeline.storage.merging import MergeReport
+from evalcov_pipeline.storage.merging import MergeReport, merge_and_derive
 from evalcov_pipeline.storage.texts import redactor
 from evalcov_pipeline.storage.warehouse import Warehouse
 

@@ -7,17 +7,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import duckdb
 import polars as pl
 
 from evalcov_pipeline.formats import AUTO
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.evals import add_results, derive_suite, summarise_runs
-from evalcov_pipeline.storage.incidents import derive_incidents
+from evalcov_pipeline.storage.derived import derive_evals
+from evalcov_pipeline.storage.evals import add_results
 from evalcov_pipeline.storage.ingest import IngestReport, latest, rows_of
 from evalcov_pipeline.storage.lake import traffic_span
 from evalcov_pipeline.storage.ledger import record_cases
-from evalcov_pipeline.storage.merging import MergeReport, merge_decided
 from evalcov_pipeline.storage.texts import redactor
 from evalcov_pipeline.storage.warehouse import Columns, Warehouse
 
@@ -105,36 +103,6 @@ def ingest_evals(
         days=(),
         replaced=replaced,
     )
-
-
-def merge_and_derive(
-    con: duckdb.DuckDBPyConnection, settings: Settings, at: datetime
-) -> tuple[MergeReport, pl.DataFrame, int]:
-    """Take what people decided into the ledger, and derive the suite and the runs anew.
-
-    Returns:
-        What merging did, the rows of `eval_cases`, and the number of runs.
-    """
-    oldest, newest = traffic_span(settings.lake) or (None, None)
-    return merge_decided(con, newest, at), *derive_evals(con, settings, oldest)
-
-
-def derive_evals(
-    con: duckdb.DuckDBPyConnection, settings: Settings, oldest_traffic: datetime | None
-) -> tuple[pl.DataFrame, int]:
-    """Derive the suite from the ledger, the runs from the results, and what guards each incident.
-
-    Returns:
-        The rows of `eval_cases`, and the number of runs.
-    """
-    cases = derive_suite(
-        con,
-        oldest_traffic=oldest_traffic,
-        redact_all=redactor(settings.redaction),
-        with_previous_turn=settings.embedding.text == "query_with_previous_turn",
-    )
-    derive_incidents(con, settings.failures.incident_cases)
-    return cases, summarise_runs(con, settings.evals.complete_share)
 
 
 def without_personal_data(rows: pl.DataFrame, settings: Settings) -> pl.DataFrame:

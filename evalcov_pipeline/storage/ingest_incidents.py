@@ -10,16 +10,17 @@ from typing import Any
 
 import duckdb
 
+from evalcov_pipeline.core.weeks import end_of_week
 from evalcov_pipeline.formats import AUTO
 from evalcov_pipeline.formats.incidents import INCIDENT
 from evalcov_pipeline.settings import Settings
+from evalcov_pipeline.storage.derived import derive_evals
 from evalcov_pipeline.storage.incident_tasks import queue_incidents
 from evalcov_pipeline.storage.incidents import incident_states, record_incidents
 from evalcov_pipeline.storage.ingest import Place, latest, rows_of
-from evalcov_pipeline.storage.ingest_evals import clean_cases, derive_evals
+from evalcov_pipeline.storage.ingest_evals import clean_cases
 from evalcov_pipeline.storage.lake import newest_query, traffic_span
 from evalcov_pipeline.storage.ledger import newest_cases, record_cases
-from evalcov_pipeline.storage.merging import end_of_week
 from evalcov_pipeline.storage.texts import redactor
 from evalcov_pipeline.storage.warehouse import Warehouse
 

@@ -19,7 +19,7 @@ from evalcov_pipeline.formats.conversations import is_conversation
 from evalcov_pipeline.formats.messages import parsed
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.annotation import enqueue
-from evalcov_pipeline.storage.candidates import conversations, last_turns_of_traces
+from evalcov_pipeline.storage.conversations import conversations, last_turns_of_traces
 from evalcov_pipeline.storage.tasks import task_id
 from evalcov_pipeline.storage.texts import redactor
 from evalcov_pipeline.storage.warehouse import Columns, frame

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import datetime
 from typing import Any
 
 import duckdb
@@ -12,7 +12,11 @@ import orjson
 import polars as pl
 
 from evalcov_pipeline.core.annotation import Outcome, lacks_truth, makes_regression
+from evalcov_pipeline.core.weeks import end_of_week
+from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.annotation import count_waiting, outcomes_of, tasks_with
+from evalcov_pipeline.storage.derived import derive_evals
+from evalcov_pipeline.storage.lake import traffic_span
 from evalcov_pipeline.storage.ledger import record_cases
 from evalcov_pipeline.storage.tasks import conversation
 from evalcov_pipeline.storage.warehouse import Columns, frame
@@ -251,8 +255,13 @@ def _retired(con: duckdb.DuckDBPyConnection, case_id: str) -> dict[str, Any]:
     return {**orjson.loads(payload), "status": "retired"}
 
 
-def end_of_week(instant: datetime) -> datetime:
-    """Exclusive end of the week (from Monday) of an instant."""
-    day = instant.date()
-    monday = day - timedelta(days=day.weekday())
-    return datetime.combine(monday + timedelta(days=7), time())
+def merge_and_derive(
+    con: duckdb.DuckDBPyConnection, settings: Settings, at: datetime
+) -> tuple[MergeReport, pl.DataFrame, int]:
+    """Take what people decided into the ledger, and derive the suite and the runs anew.
+
+    Returns:
+        What merging did, the rows of `eval_cases`, and the number of runs.
+    """
+    oldest, newest = traffic_span(settings.lake) or (None, None)
+    return merge_decided(con, newest, at), *derive_evals(con, settings, oldest)

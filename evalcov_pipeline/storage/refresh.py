@@ -24,7 +24,8 @@ from evalcov_pipeline.core.selection import DrawRules, Floor, draw_cases
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import RefreshSettings, Settings
 from evalcov_pipeline.storage.annotation import WAITING, enqueue, supersede
-from evalcov_pipeline.storage.candidates import asked_turns, conversations
+from evalcov_pipeline.storage.candidates import asked_turns
+from evalcov_pipeline.storage.conversations import conversations
 from evalcov_pipeline.storage.refresh_inputs import (
     query_inputs,
     units_with_cases,
@@ -35,7 +36,7 @@ from evalcov_pipeline.storage.refresh_sessions import (
     projected_session_jsd,
     sessions_of_week,
 )
-from evalcov_pipeline.storage.tasks import (
+from evalcov_pipeline.storage.refresh_tasks import (
     ONLY_TASKS,
     candidate_rows,
     cases_to_be,

@@ -19,7 +19,7 @@ from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import RefreshSettings, Settings
 from evalcov_pipeline.storage.candidates import offered_texts
 from evalcov_pipeline.storage.coverage import assigned_sample
-from evalcov_pipeline.storage.tasks import named
+from evalcov_pipeline.storage.refresh_tasks import named
 from evalcov_pipeline.storage.vectors import VectorCache
 from evalcov_pipeline.storage.warehouse import frame
 

@@ -10,7 +10,6 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from evalcov_pipeline.core.candidates import Mask
 from evalcov_pipeline.core.refresh import (
     UNDER_COVERED,
     Placement,
@@ -29,6 +28,7 @@ from evalcov_pipeline.core.session_selection import (
 )
 from evalcov_pipeline.core.session_space import session_vectors
 from evalcov_pipeline.core.shares import production_shares
+from evalcov_pipeline.core.similarity import Mask
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage import taxonomies
 from evalcov_pipeline.storage.assignments import keys_of_texts
