@@ -36,11 +36,11 @@ import polars as pl
 from banking77_traffic import Corpus, Traffic, make_traffic, read_corpus
 from vectors import embedded, give
 
-from evalcov_pipeline.core.divergence import jsd
-from evalcov_pipeline.core.taxonomy import assign
+from evalcov_pipeline.core.coverage.divergence import jsd
+from evalcov_pipeline.core.taxonomy.taxonomy import assign
+from evalcov_pipeline.services.taxonomy import taxonomies
+from evalcov_pipeline.services.traffic.vectors import vector_cache
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage import taxonomies
-from evalcov_pipeline.storage.embedding import vector_cache
 
 MODES = ("null", "drift", "gap", "severe")
 OUT = Path(__file__).parent / "out"

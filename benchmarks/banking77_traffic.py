@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evalcov_pipeline.core.redaction import Redactor
+from evalcov_pipeline.core.text.redaction import Redactor
 from evalcov_pipeline.settings import Settings
 
 START = datetime(2026, 9, 28)

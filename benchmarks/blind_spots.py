@@ -37,8 +37,8 @@ from banking77 import at_true_size, auc, by_cases
 from banking77_traffic import read_corpus
 from vectors import embedded
 
-from evalcov_pipeline.core.gaps import gap_scores
-from evalcov_pipeline.core.redaction import Redactor
+from evalcov_pipeline.core.coverage.gaps import gap_scores
+from evalcov_pipeline.core.text.redaction import Redactor
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.simulator.rhythm import Calendar
 from evalcov_pipeline.simulator.traffic import simulate_traffic

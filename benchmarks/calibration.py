@@ -34,10 +34,10 @@ import synthetic
 from grounds import Ground, banking77_grounds, sample_grounds
 from scipy.optimize import brentq
 
-from evalcov_pipeline.core.coverage import NOVEL, cluster_coverage
-from evalcov_pipeline.core.divergence import DivergenceScore, jsd, score_divergence
-from evalcov_pipeline.core.gaps import gap_scores
-from evalcov_pipeline.core.score import judge_suite
+from evalcov_pipeline.core.coverage.clusters import NOVEL, cluster_coverage
+from evalcov_pipeline.core.coverage.divergence import DivergenceScore, jsd, score_divergence
+from evalcov_pipeline.core.coverage.gaps import gap_scores
+from evalcov_pipeline.core.coverage.verdict import judge_suite
 
 OUT = Path(__file__).parent / "out" / "calibration.json"
 SIZES = (30, 100, 300)

@@ -32,17 +32,17 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from evalcov_pipeline.core.confirmation import confirmation, rerun_rule
-from evalcov_pipeline.core.gate import SuiteCase, Try, judge_gate
+from evalcov_pipeline.core.suites.gate import SuiteCase, Try, judge_gate
+from evalcov_pipeline.core.suites.reruns import confirmation, rerun_rule
 from evalcov_pipeline.formats.suites import suite_of
+from evalcov_pipeline.services.evals.ledger import record_cases
+from evalcov_pipeline.services.evals.suite import derive_suite
+from evalcov_pipeline.services.suites.ci_suites import choose_suite, newest_suite
+from evalcov_pipeline.services.suites.discrimination import judge_cases
 from evalcov_pipeline.settings import SuiteSettings
 from evalcov_pipeline.simulator import evals as simulated
 from evalcov_pipeline.simulator.rhythm import Calendar
 from evalcov_pipeline.simulator.sample import START
-from evalcov_pipeline.storage.case_discrimination import judge_cases
-from evalcov_pipeline.storage.ci_suites import choose_suite, newest_suite
-from evalcov_pipeline.storage.evals import derive_suite
-from evalcov_pipeline.storage.ledger import record_cases
 from evalcov_pipeline.storage.warehouse import ensure_schema, frame, replace_slice
 
 OUT = Path(__file__).parent / "out" / "ci_suites.json"

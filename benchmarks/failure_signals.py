@@ -31,15 +31,15 @@ import polars as pl
 from sgd_dialogues import START, WEEKS, Dialogue, Turn, read_dialogues, write_traffic
 from sklearn.metrics import roc_auc_score
 
-from evalcov_pipeline.core import repeated_questions
-from evalcov_pipeline.core import signal_thresholds as estimates
-from evalcov_pipeline.core.signal_rows import STRENGTHS
+from evalcov_pipeline.core.failures import repeated_questions
+from evalcov_pipeline.core.failures import thresholds as estimates
+from evalcov_pipeline.core.failures.rows import STRENGTHS
+from evalcov_pipeline.services.failures.repetition import repetition
+from evalcov_pipeline.services.failures.signals import find_signals, week_turns
+from evalcov_pipeline.services.imports.traces import ingest_traces
+from evalcov_pipeline.services.traffic.texts import redactor
 from evalcov_pipeline.settings import EmbeddingSettings, Settings
-from evalcov_pipeline.storage.failure_signals import find_signals, week_turns
-from evalcov_pipeline.storage.ingest_traces import ingest_traces
 from evalcov_pipeline.storage.lake import compact_day, days_pending
-from evalcov_pipeline.storage.repetition import repetition
-from evalcov_pipeline.storage.texts import redactor
 from evalcov_pipeline.storage.warehouse import Warehouse
 
 OUT = Path(__file__).parent / "out" / "failure_signals.json"

@@ -30,18 +30,18 @@ from banking77 import evalcov
 from banking77_traffic import make_traffic, read_corpus
 from vectors import embedded, give
 
-from evalcov_pipeline.core.coverage import NOVEL
-from evalcov_pipeline.core.divergence import jsd
-from evalcov_pipeline.core.redaction import Redactor
-from evalcov_pipeline.core.scoring import session_weights
-from evalcov_pipeline.core.shares import ProductionShares, production_shares
-from evalcov_pipeline.core.taxonomy import assign
+from evalcov_pipeline.core.coverage.clusters import NOVEL
+from evalcov_pipeline.core.coverage.divergence import jsd
+from evalcov_pipeline.core.coverage.week import session_weights
+from evalcov_pipeline.core.statistics.shares import ProductionShares, production_shares
+from evalcov_pipeline.core.taxonomy.taxonomy import assign
+from evalcov_pipeline.core.text.redaction import Redactor
+from evalcov_pipeline.services.taxonomy import taxonomies
+from evalcov_pipeline.services.traffic.vectors import vector_cache
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.simulator.rhythm import Calendar
 from evalcov_pipeline.simulator.sample import START
 from evalcov_pipeline.simulator.traffic import simulate_traffic
-from evalcov_pipeline.storage import taxonomies
-from evalcov_pipeline.storage.embedding import vector_cache
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"
 FRESH_SEEDS, FRESH_SESSIONS = (1001, 1002, 1003, 1004), 150.0

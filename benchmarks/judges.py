@@ -44,12 +44,12 @@ import polars as pl
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from evalcov_pipeline.core import judge_tables as tables
-from evalcov_pipeline.core.judge_bias import Biases, Slope, biases
-from evalcov_pipeline.core.judge_figures import Sample, measure
-from evalcov_pipeline.core.judge_rules import RULES, rule
-from evalcov_pipeline.core.judge_top_up import top_up_plan
-from evalcov_pipeline.core.judges import calibrate
+from evalcov_pipeline.core.judges import confusion as tables
+from evalcov_pipeline.core.judges.bias import Biases, Slope, biases
+from evalcov_pipeline.core.judges.certificates import calibrate
+from evalcov_pipeline.core.judges.figures import Sample, measure
+from evalcov_pipeline.core.judges.rules import RULES, rule
+from evalcov_pipeline.core.judges.top_up import top_up_plan
 
 OUT = Path(__file__).parent / "out" / "judges.json"
 JUDGED = 2000

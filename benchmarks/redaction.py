@@ -33,7 +33,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from evalcov_pipeline.core.redaction import KINDS, Finding, Redactor
+from evalcov_pipeline.core.text.redaction import KINDS, Finding, Redactor
 from evalcov_pipeline.settings import RedactionSettings
 
 HERE = Path(__file__).parent

@@ -42,14 +42,19 @@ import numpy as np
 import polars as pl
 from blind_spots import Corpus, Draw, make_draw, read_corpora
 
-from evalcov_pipeline.core.candidates import Candidates, find_candidates
-from evalcov_pipeline.core.coverage import NOVEL, cluster_coverage
-from evalcov_pipeline.core.discovery import Method, discover
-from evalcov_pipeline.core.divergence import apportion, jsd, score_divergence
-from evalcov_pipeline.core.refresh import RefreshInputs, RefreshPlan, RefreshRules, plan_refresh
-from evalcov_pipeline.core.selection import DrawRules, draw_cases
-from evalcov_pipeline.core.shares import ProductionShares, production_shares
-from evalcov_pipeline.core.taxonomy import Taxonomy, assign, freeze
+from evalcov_pipeline.core.coverage.clusters import NOVEL, cluster_coverage
+from evalcov_pipeline.core.coverage.divergence import apportion, jsd, score_divergence
+from evalcov_pipeline.core.refresh.candidates import Candidates, find_candidates
+from evalcov_pipeline.core.refresh.plan import (
+    RefreshInputs,
+    RefreshPlan,
+    RefreshRules,
+    plan_refresh,
+)
+from evalcov_pipeline.core.refresh.queries import DrawRules, draw_cases
+from evalcov_pipeline.core.statistics.shares import ProductionShares, production_shares
+from evalcov_pipeline.core.taxonomy.discovery import Method, discover
+from evalcov_pipeline.core.taxonomy.taxonomy import Taxonomy, assign, freeze
 
 N_CASES, LEFT_OUT, WORSE = 300, 1 / 6, 1 / 2
 BUDGETS = (30, 60, 120)

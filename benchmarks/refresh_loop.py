@@ -34,8 +34,8 @@ import numpy as np
 import polars as pl
 from vectors import embedded, give
 
-from evalcov_pipeline.core.divergence import jsd
-from evalcov_pipeline.core.texts import text_hash
+from evalcov_pipeline.core.coverage.divergence import jsd
+from evalcov_pipeline.core.text.normalise import text_hash
 from evalcov_pipeline.settings import Settings
 
 OUT = Path(__file__).parent / "out"

@@ -28,15 +28,15 @@ import numpy as np
 from sgd_dialogues import halves, read_dialogues, write_traffic
 
 from evalcov_pipeline.cli.run import run_weeks
-from evalcov_pipeline.core.refresh import RefreshRules, place_cases, project
-from evalcov_pipeline.core.session_selection import draw_sessions
+from evalcov_pipeline.core.refresh.plan import RefreshRules, place_cases, project
+from evalcov_pipeline.core.refresh.sessions import draw_sessions
+from evalcov_pipeline.services.imports.evals import ingest_evals
+from evalcov_pipeline.services.imports.traces import ingest_traces
+from evalcov_pipeline.services.refresh.candidates import asked_turns
+from evalcov_pipeline.services.refresh.inputs import with_categories
+from evalcov_pipeline.services.refresh.sessions import SessionsOfWeek, sessions_of_week
+from evalcov_pipeline.services.traffic.vectors import vector_cache
 from evalcov_pipeline.settings import EmbeddingSettings, Settings, TaxonomySettings
-from evalcov_pipeline.storage.candidates import asked_turns
-from evalcov_pipeline.storage.embedding import vector_cache
-from evalcov_pipeline.storage.ingest_evals import ingest_evals
-from evalcov_pipeline.storage.ingest_traces import ingest_traces
-from evalcov_pipeline.storage.refresh_inputs import with_categories
-from evalcov_pipeline.storage.refresh_sessions import SessionsOfWeek, sessions_of_week
 from evalcov_pipeline.storage.warehouse import Warehouse, one_row
 
 OUT = Path(__file__).parent / "out"

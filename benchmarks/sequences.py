@@ -32,9 +32,9 @@ import numpy as np
 import polars as pl
 from scipy.optimize import brentq
 
-from evalcov_pipeline.core.divergence import jsd
-from evalcov_pipeline.core.paths import PathCoverage, path_coverage
-from evalcov_pipeline.core.sequences import SequenceScore, sequence_score
+from evalcov_pipeline.core.coverage.divergence import jsd
+from evalcov_pipeline.core.sessions.paths import PathCoverage, path_coverage
+from evalcov_pipeline.core.sessions.sequences import SequenceScore, sequence_score
 
 OUT = Path(__file__).parent / "out" / "sequences.json"
 SIZES = (30, 50, 100, 300)

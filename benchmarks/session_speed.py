@@ -35,9 +35,9 @@ import polars as pl
 import pyarrow.parquet as pq
 from speed import clock, machine
 
-from evalcov_pipeline.core.session_space import tool_ngrams
-from evalcov_pipeline.core.sessions import STEPS, rejected, session_features
-from evalcov_pipeline.core.turns import TURNS
+from evalcov_pipeline.core.sessions.features import STEPS, rejected, session_features
+from evalcov_pipeline.core.sessions.space import tool_ngrams
+from evalcov_pipeline.core.traffic.turns import TURNS
 from evalcov_pipeline.storage.lake import scan_turns
 
 OUT = Path(__file__).parent / "out" / "session_speed.json"

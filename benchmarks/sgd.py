@@ -46,15 +46,15 @@ import polars as pl
 from sgd_dialogues import KINDS, read_dialogues
 from sgd_grounds import Ground, corpus_of, ground
 
-from evalcov_pipeline.core.coverage import NOVEL, cluster_coverage
-from evalcov_pipeline.core.divergence import jsd_contributions, score_divergence
-from evalcov_pipeline.core.ngrams import joined
-from evalcov_pipeline.core.paths import path_coverage
-from evalcov_pipeline.core.score import judge_suite
-from evalcov_pipeline.core.sequences import sequence_score
-from evalcov_pipeline.core.session_traits import trait_coverage
-from evalcov_pipeline.core.shares import ProductionShares, production_shares
-from evalcov_pipeline.storage.session_scores import LENGTH
+from evalcov_pipeline.core.coverage.clusters import NOVEL, cluster_coverage
+from evalcov_pipeline.core.coverage.divergence import jsd_contributions, score_divergence
+from evalcov_pipeline.core.coverage.verdict import judge_suite
+from evalcov_pipeline.core.sessions.ngrams import joined
+from evalcov_pipeline.core.sessions.paths import path_coverage
+from evalcov_pipeline.core.sessions.sequences import sequence_score
+from evalcov_pipeline.core.sessions.traits import trait_coverage
+from evalcov_pipeline.core.statistics.shares import ProductionShares, production_shares
+from evalcov_pipeline.services.sessions.scores import LENGTH
 
 OUT = Path(__file__).parent / "out" / "sgd.json"
 SIZES = (50, 100, 200, 300)

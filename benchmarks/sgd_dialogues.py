@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from evalcov_pipeline.core.redaction import Redactor
-from evalcov_pipeline.core.texts import text_hash
+from evalcov_pipeline.core.text.normalise import text_hash
+from evalcov_pipeline.core.text.redaction import Redactor
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.simulator.otlp import dump, key_values, nanos, span_id
 

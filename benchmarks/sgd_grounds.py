@@ -17,21 +17,21 @@ import polars as pl
 from sgd_dialogues import KINDS, START, Dialogue, halves
 from vectors import embedded
 
-from evalcov_pipeline.core.discovery import discover
-from evalcov_pipeline.core.session_space import (
-    IMPORTANCE,
-    fit_space,
-    pool_queries,
-    session_vectors,
-)
-from evalcov_pipeline.core.sessions import (
+from evalcov_pipeline.core.sessions.features import (
     STEPS,
     rephrases,
     session_features,
     session_hashes,
     topic_level,
 )
-from evalcov_pipeline.core.taxonomy import assign, freeze
+from evalcov_pipeline.core.sessions.space import (
+    IMPORTANCE,
+    fit_space,
+    pool_queries,
+    session_vectors,
+)
+from evalcov_pipeline.core.taxonomy.discovery import discover
+from evalcov_pipeline.core.taxonomy.taxonomy import assign, freeze
 from evalcov_pipeline.settings import SessionSettings, TaxonomySettings
 
 OUT = Path(__file__).parent / "out" / "sgd"

@@ -17,7 +17,7 @@ from sgd import ClusterScore, measured
 from sgd_dialogues import KINDS, read_dialogues
 from sgd_grounds import Ground, corpus_of, ground, session_clusters
 
-from evalcov_pipeline.core.session_space import IMPORTANCE
+from evalcov_pipeline.core.sessions.space import IMPORTANCE
 from evalcov_pipeline.settings import SessionSettings
 
 OUT = Path(__file__).parent / "out" / "sgd_spaces.json"

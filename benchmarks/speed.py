@@ -83,8 +83,8 @@ def write_spans(path, style, spans, one_day=False):
 
 def ingest(path, home):
     """Import a file into an empty home."""
+    from evalcov_pipeline.services.imports.traces import ingest_traces
     from evalcov_pipeline.settings import Settings
-    from evalcov_pipeline.storage.ingest_traces import ingest_traces
 
     shutil.rmtree(home, ignore_errors=True)
     found = {}
@@ -124,7 +124,7 @@ def write_lake(home, turns):
     import numpy as np
     import polars as pl
 
-    from evalcov_pipeline.core.turns import TURNS, with_session_keys
+    from evalcov_pipeline.core.traffic.turns import TURNS, with_session_keys
     from evalcov_pipeline.settings import Settings
 
     rng = np.random.default_rng(SEED)
@@ -178,8 +178,8 @@ def sample(home):
     """Draw the sample of the window."""
     from datetime import datetime, timedelta
 
+    from evalcov_pipeline.services.traffic.sampling import sample_week
     from evalcov_pipeline.settings import Settings
-    from evalcov_pipeline.storage.sampling import sample_week
 
     as_of = datetime.fromisoformat(FIRST_DAY) + timedelta(days=DAYS)
     found = {}
@@ -208,7 +208,7 @@ def project(n):
     """Assign new texts to 80 clusters of 25 exemplars."""
     import numpy as np
 
-    from evalcov_pipeline.core.taxonomy import assign, freeze
+    from evalcov_pipeline.core.taxonomy.taxonomy import assign, freeze
 
     vectors, topics = _topics(8_000, 80, SEED + 1)
     taxonomy = freeze(
@@ -237,8 +237,8 @@ def fit(n):
     """Find and freeze clusters."""
     import numpy as np
 
-    from evalcov_pipeline.core.discovery import discover
-    from evalcov_pipeline.core.taxonomy import freeze
+    from evalcov_pipeline.core.taxonomy.discovery import discover
+    from evalcov_pipeline.core.taxonomy.taxonomy import freeze
 
     vectors, _ = _topics(n, 60, SEED)
     found = {}
@@ -257,9 +257,9 @@ def fit(n):
 
 def import_sample(home):
     """Import the committed sample."""
+    from evalcov_pipeline.services.imports.evals import ingest_evals
+    from evalcov_pipeline.services.imports.traces import ingest_traces
     from evalcov_pipeline.settings import Settings
-    from evalcov_pipeline.storage.ingest_evals import ingest_evals
-    from evalcov_pipeline.storage.ingest_traces import ingest_traces
 
     settings = Settings(home=home)
     ingest_traces([SAMPLE / "traces"], settings)

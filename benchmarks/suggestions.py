@@ -32,8 +32,7 @@ import polars as pl
 from banking77_traffic import read_corpus
 from vectors import embedded
 
-from evalcov_pipeline.core.discovery import Method, discover
-from evalcov_pipeline.core.suggestions import (
+from evalcov_pipeline.core.labels.suggestions import (
     Group,
     Suggestion,
     Verdict,
@@ -41,7 +40,8 @@ from evalcov_pipeline.core.suggestions import (
     in_audit,
     suggest,
 )
-from evalcov_pipeline.core.taxonomy import assign, freeze
+from evalcov_pipeline.core.taxonomy.discovery import Method, discover
+from evalcov_pipeline.core.taxonomy.taxonomy import assign, freeze
 from evalcov_pipeline.settings import SuggestionSettings
 
 RULES = SuggestionSettings()

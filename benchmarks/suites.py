@@ -31,12 +31,12 @@ import numpy as np
 import polars as pl
 from scipy.stats import binom
 
-from evalcov_pipeline.core.case_discrimination import RESULTS, Discrimination, case_discrimination
-from evalcov_pipeline.core.confirmation import BROKEN, rerun_rule
-from evalcov_pipeline.core.failure_modes import FailureModes
-from evalcov_pipeline.core.gate import SuiteCase, Try, judge_gate
-from evalcov_pipeline.core.goodhart import ScorePair, goodhart_watch
-from evalcov_pipeline.core.suite_selection import SuiteRules, select_suite
+from evalcov_pipeline.core.suites.discrimination import RESULTS, Discrimination, case_discrimination
+from evalcov_pipeline.core.suites.failure_modes import FailureModes
+from evalcov_pipeline.core.suites.gate import SuiteCase, Try, judge_gate
+from evalcov_pipeline.core.suites.goodhart import ScorePair, goodhart_watch
+from evalcov_pipeline.core.suites.reruns import BROKEN, rerun_rule
+from evalcov_pipeline.core.suites.selection import SuiteRules, select_suite
 
 OUT = Path(__file__).parent / "out" / "suites.json"
 CASES, MODES, SUITE = 300, 10, 30

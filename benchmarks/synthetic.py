@@ -17,10 +17,10 @@ import polars as pl
 from scipy.optimize import brentq
 from scipy.special import rel_entr
 
-from evalcov_pipeline.core.coverage import cluster_coverage
-from evalcov_pipeline.core.divergence import apportion, jsd, score_divergence
-from evalcov_pipeline.core.score import judge_suite
-from evalcov_pipeline.core.shares import production_shares
+from evalcov_pipeline.core.coverage.clusters import cluster_coverage
+from evalcov_pipeline.core.coverage.divergence import apportion, jsd, score_divergence
+from evalcov_pipeline.core.coverage.verdict import judge_suite
+from evalcov_pipeline.core.statistics.shares import production_shares
 
 AS_OF = datetime(2026, 11, 2)
 SIZES = (30, 100, 300)

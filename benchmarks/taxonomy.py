@@ -26,10 +26,10 @@ from grounds import shares_given_intent
 from sklearn.metrics import adjusted_rand_score
 from vectors import embedded
 
-from evalcov_pipeline.core.discovery import Method, discover
-from evalcov_pipeline.core.divergence import jsd
-from evalcov_pipeline.core.lineage import match
-from evalcov_pipeline.core.taxonomy import Taxonomy, assign, freeze
+from evalcov_pipeline.core.coverage.divergence import jsd
+from evalcov_pipeline.core.taxonomy.discovery import Method, discover
+from evalcov_pipeline.core.taxonomy.lineage import match
+from evalcov_pipeline.core.taxonomy.taxonomy import Taxonomy, assign, freeze
 
 OUT = Path(__file__).parent / "out" / "taxonomy.json"
 TEXTS, LATE = 4000, 13

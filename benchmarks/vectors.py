@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from evalcov_pipeline.core.texts import text_hash
+from evalcov_pipeline.core.text.normalise import text_hash
+from evalcov_pipeline.services.traffic.vectors import embedder, vector_cache
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.embedding import embedder, vector_cache
 from evalcov_pipeline.storage.vectors import embed_texts
 
 OUT = Path(__file__).parent / "out" / "vectors"

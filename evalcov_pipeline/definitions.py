@@ -8,8 +8,7 @@ from __future__ import annotations
 import dagster as dg
 
 from evalcov_pipeline.alerts import Webhook
-from evalcov_pipeline.defs import (
-    alerts,
+from evalcov_pipeline.defs.assets import (
     annotation,
     case_discrimination,
     ci_suites,
@@ -19,24 +18,20 @@ from evalcov_pipeline.defs import (
     failure_audit,
     failure_batches,
     failure_signals,
-    freshness,
-    inbox,
     incidents,
-    jobs,
     judges,
     publish,
     refresh,
     report,
     sampling,
-    schedules,
-    sensors,
     sessions,
-    step_lines,
     suggestions,
     taxonomy,
     traces,
 )
-from evalcov_pipeline.defs.resources import warehouse_resource
+from evalcov_pipeline.defs.automation import alerts, freshness, inbox, jobs, schedules, sensors
+from evalcov_pipeline.defs.support import step_lines
+from evalcov_pipeline.defs.support.resources import warehouse_resource
 from evalcov_pipeline.settings import Settings, get_settings
 
 

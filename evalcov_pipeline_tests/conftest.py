@@ -19,7 +19,10 @@ for name in [name for name in os.environ if name.startswith(("EVALCOV_", "DAGSTE
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["EVALCOV_CONFIG"] = os.devnull
 
-from evalcov_pipeline.core.failure_signals import STRENGTHS  # noqa: E402
+from evalcov_pipeline.core.failures.signals import STRENGTHS  # noqa: E402
+from evalcov_pipeline.services.imports.evals import ingest_evals  # noqa: E402
+from evalcov_pipeline.services.imports.traces import ingest_traces  # noqa: E402
+from evalcov_pipeline.services.labels.queue import enqueue  # noqa: E402
 from evalcov_pipeline.settings import (  # noqa: E402
     CoverageSettings,
     EmbeddingSettings,
@@ -28,9 +31,6 @@ from evalcov_pipeline.settings import (  # noqa: E402
     Settings,
     TaxonomySettings,
 )
-from evalcov_pipeline.storage.annotation import enqueue  # noqa: E402
-from evalcov_pipeline.storage.ingest_evals import ingest_evals  # noqa: E402
-from evalcov_pipeline.storage.ingest_traces import ingest_traces  # noqa: E402
 from evalcov_pipeline.storage.warehouse import Warehouse, frame  # noqa: E402
 
 FIRST_DAY = datetime(2026, 9, 28)

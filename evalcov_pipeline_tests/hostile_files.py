@@ -21,7 +21,7 @@ import polars as pl
 import zstandard
 from hypothesis import strategies as st
 
-from evalcov_pipeline.core.turns import SPANS
+from evalcov_pipeline.core.traffic.turns import SPANS
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats import find
 from evalcov_pipeline.formats.annotations import Answer

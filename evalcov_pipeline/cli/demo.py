@@ -109,10 +109,10 @@ def close_loop(settings: Settings, budget: int) -> None:
 
     from evalcov_pipeline.cli import jobs
     from evalcov_pipeline.cli.progress import say
-    from evalcov_pipeline.defs.partitions import now
-    from evalcov_pipeline.storage.annotation import record_labels, tasks_for
+    from evalcov_pipeline.defs.support.partitions import now
+    from evalcov_pipeline.services.labels.queue import record_labels, tasks_for
+    from evalcov_pipeline.services.traffic.texts import redactor
     from evalcov_pipeline.storage.lake import traffic_span
-    from evalcov_pipeline.storage.texts import redactor
     from evalcov_pipeline.storage.warehouse import Warehouse, frame, size
 
     warehouse = Warehouse(settings.warehouse, settings.lock_timeout_s)

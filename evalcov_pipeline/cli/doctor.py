@@ -34,12 +34,12 @@ def _checks(settings: Settings) -> Iterator[tuple[str, bool, str]]:
     import duckdb
 
     from evalcov_pipeline.embedding import EmbeddingModelError
-    from evalcov_pipeline.storage.embedding import embedder
-    from evalcov_pipeline.storage.incidents import INCIDENTS, lost_incident
+    from evalcov_pipeline.services.evals.incidents import INCIDENTS, lost_incident
+    from evalcov_pipeline.services.evals.ledger import broken_link, head, regression_cases
+    from evalcov_pipeline.services.taxonomy.taxonomies import is_intact
+    from evalcov_pipeline.services.traffic.texts import redactor
+    from evalcov_pipeline.services.traffic.vectors import embedder
     from evalcov_pipeline.storage.lake import days_pending
-    from evalcov_pipeline.storage.ledger import broken_link, head, regression_cases
-    from evalcov_pipeline.storage.taxonomies import is_intact
-    from evalcov_pipeline.storage.texts import redactor
     from evalcov_pipeline.storage.warehouse import Warehouse, one_row
 
     yield "python", sys.version_info >= (3, 11), sys.version.split()[0]

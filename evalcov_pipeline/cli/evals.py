@@ -9,9 +9,9 @@ from typing import Any
 import click
 import orjson
 
+from evalcov_pipeline.services.evals.history import case_history, composition, suite_on
 from evalcov_pipeline.settings import get_settings
 from evalcov_pipeline.storage.published import reading
-from evalcov_pipeline.storage.suite_history import case_history, composition, suite_on
 
 _CLUSTERS = 15
 _LINE = 90

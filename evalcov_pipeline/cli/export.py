@@ -18,9 +18,9 @@ from evalcov_pipeline.formats.conversations import is_conversation
 from evalcov_pipeline.formats.messages import parsed
 from evalcov_pipeline.formats.rows import inert
 from evalcov_pipeline.formats.suites import write_suite
+from evalcov_pipeline.services.labels.queue import WAITING, tasks_with
+from evalcov_pipeline.services.suites.ci_suites import newest_suite
 from evalcov_pipeline.settings import Settings, get_settings
-from evalcov_pipeline.storage.annotation import WAITING, tasks_with
-from evalcov_pipeline.storage.ci_suites import newest_suite
 from evalcov_pipeline.storage.files import write_beside
 from evalcov_pipeline.storage.warehouse import Warehouse, frame
 

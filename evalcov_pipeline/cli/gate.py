@@ -10,7 +10,7 @@ import click
 import orjson
 
 from evalcov_pipeline.cli import CHECK_FAILED
-from evalcov_pipeline.core.gate import GateOutcome, SuiteCase, Try, judge_gate
+from evalcov_pipeline.core.suites.gate import GateOutcome, SuiteCase, Try, judge_gate
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats import AUTO, HOPELESS, find
 from evalcov_pipeline.formats.lines import Reject
@@ -85,8 +85,8 @@ def _suite(path: Path | None) -> ExportedSuite:
     """
     if path is not None:
         return read_suite(path)
+    from evalcov_pipeline.services.suites.ci_suites import newest_suite
     from evalcov_pipeline.settings import get_settings
-    from evalcov_pipeline.storage.ci_suites import newest_suite
     from evalcov_pipeline.storage.published import reading
 
     published = get_settings().published

@@ -15,13 +15,13 @@ from evalcov_pipeline.cli.progress import rows_read
 from evalcov_pipeline.cli.status import incidents_in_words
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats import find
+from evalcov_pipeline.services.imports.annotations import ingest_annotations
+from evalcov_pipeline.services.imports.evals import ingest_evals
+from evalcov_pipeline.services.imports.files import IngestReport, input_files
+from evalcov_pipeline.services.imports.incidents import IncidentsReport, ingest_incidents
+from evalcov_pipeline.services.imports.traces import ingest_traces
+from evalcov_pipeline.services.imports.verdicts import ingest_verdicts
 from evalcov_pipeline.settings import DEMO_MARK, Settings, get_settings
-from evalcov_pipeline.storage.ingest import IngestReport, input_files
-from evalcov_pipeline.storage.ingest_annotations import ingest_annotations
-from evalcov_pipeline.storage.ingest_evals import ingest_evals
-from evalcov_pipeline.storage.ingest_incidents import IncidentsReport, ingest_incidents
-from evalcov_pipeline.storage.ingest_traces import ingest_traces
-from evalcov_pipeline.storage.ingest_verdicts import ingest_verdicts
 
 Kind = Literal["traces", "evals", "results"]
 _DEMO_DATA = (
@@ -161,7 +161,7 @@ def ingest_label_files(
     )
     if report.new or report.changed or report.outdated:
         from evalcov_pipeline.cli import jobs
-        from evalcov_pipeline.defs import signals
+        from evalcov_pipeline.defs.automation import events as signals
 
         jobs.announce(
             settings, signals.LABELS, signals.labelled(report.decided, merged.waiting_of_plans)
@@ -188,7 +188,7 @@ def ingest_verdict_files(
         click.echo(f"  rejected rows with their reasons: {settings.quarantine}", err=True)
     if report.new or report.replaced:
         from evalcov_pipeline.cli import jobs
-        from evalcov_pipeline.defs import signals
+        from evalcov_pipeline.defs.automation import events as signals
 
         jobs.announce(settings, signals.VERDICTS, asdict(report))
     return report.rejected
@@ -217,7 +217,7 @@ def ingest_incident_files(
     )
     if report.new or report.edited or report.cases_added:
         from evalcov_pipeline.cli import jobs
-        from evalcov_pipeline.defs import incidents
+        from evalcov_pipeline.defs.assets import incidents
 
         jobs.announce(settings, incidents.INCIDENTS, incidents.imported(report))
     return report

@@ -15,8 +15,8 @@ from sqlalchemy.exc import DatabaseError
 
 from evalcov_pipeline.cli.progress import say
 from evalcov_pipeline.definitions import build_definitions
-from evalcov_pipeline.defs import step_lines
-from evalcov_pipeline.defs.partitions import PARTITION_RANGE, now
+from evalcov_pipeline.defs.support import step_lines
+from evalcov_pipeline.defs.support.partitions import PARTITION_RANGE, now
 from evalcov_pipeline.errors import BadInput, CheckFailed
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.files import held_by_nobody, locked, write_whole

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from evalcov_pipeline.errors import CheckFailed
+from evalcov_pipeline.services.evals.ledger import broken_link
+from evalcov_pipeline.services.labels.merging import MergeReport, merge_and_derive
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.ledger import broken_link
-from evalcov_pipeline.storage.merging import MergeReport, merge_and_derive
 from evalcov_pipeline.storage.warehouse import Warehouse
 
 
@@ -22,7 +22,7 @@ def merge_labels(settings: Settings, after: int) -> MergeReport:
         CheckFailed: the ledger is broken; the labels are kept, and nothing is merged.
     """
     from evalcov_pipeline.cli import jobs
-    from evalcov_pipeline.defs import signals
+    from evalcov_pipeline.defs.automation import events as signals
 
     warehouse = Warehouse(settings.warehouse, settings.lock_timeout_s)
     with warehouse.writer() as con:

@@ -13,9 +13,9 @@ import click
 
 from evalcov_pipeline.cli.progress import say
 from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.services.labels.merging import unanswered_tasks
+from evalcov_pipeline.services.labels.queue import WAITING, progress
 from evalcov_pipeline.settings import Settings, get_settings
-from evalcov_pipeline.storage.annotation import WAITING, progress
-from evalcov_pipeline.storage.merging import unanswered_tasks
 from evalcov_pipeline.storage.warehouse import Warehouse
 
 _HOST = "127.0.0.1"

@@ -61,9 +61,9 @@ def run_weeks(
     """
     from evalcov_pipeline.cli import jobs
     from evalcov_pipeline.cli.progress import say
-    from evalcov_pipeline.defs.jobs import REFIT
-    from evalcov_pipeline.defs.partitions import as_of as partition_end
-    from evalcov_pipeline.defs.partitions import newest_week, now, week_of
+    from evalcov_pipeline.defs.automation.jobs import REFIT
+    from evalcov_pipeline.defs.support.partitions import as_of as partition_end
+    from evalcov_pipeline.defs.support.partitions import newest_week, now, week_of
 
     with jobs.instance(settings) as instance:
         days = jobs.bring_traces_up_to_date(settings, instance)
@@ -104,8 +104,8 @@ def run_quarterly(settings: Settings, as_of: date | None = None) -> None:
         BadInput: there is no traffic, or no score of that week.
     """
     from evalcov_pipeline.cli.refresh import run_refresh
-    from evalcov_pipeline.defs.partitions import as_of as partition_end
-    from evalcov_pipeline.defs.partitions import week_of
+    from evalcov_pipeline.defs.support.partitions import as_of as partition_end
+    from evalcov_pipeline.defs.support.partitions import week_of
 
     run_audit(settings, as_of)
     config: dict[str, str] = {"trigger": "schedule"}

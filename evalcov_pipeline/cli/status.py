@@ -68,12 +68,12 @@ def read_status(settings: Settings, as_of: datetime | None = None) -> dict[str, 
     Keys that begin with session_ tell of whole sessions; they are empty where these have no score.
     """
     from evalcov_pipeline.reports.findings import next_steps
-    from evalcov_pipeline.storage.annotation import count_waiting
-    from evalcov_pipeline.storage.case_discrimination import cases_to_review
-    from evalcov_pipeline.storage.failure_batches import newest_batch
-    from evalcov_pipeline.storage.incidents import incident_states
+    from evalcov_pipeline.services.evals.incidents import incident_states
+    from evalcov_pipeline.services.failures.batches import newest_batch
+    from evalcov_pipeline.services.labels.queue import count_waiting
+    from evalcov_pipeline.services.report.sessions import read_sessions
+    from evalcov_pipeline.services.suites.discrimination import cases_to_review
     from evalcov_pipeline.storage.published import reading
-    from evalcov_pipeline.storage.report_sessions import read_sessions
     from evalcov_pipeline.storage.warehouse import frame, one_row
 
     with reading(settings.published) as con:

@@ -19,13 +19,13 @@ def command(as_json: bool) -> None:
     they do not falls back to people.
     """
     from evalcov_pipeline.cli import jobs
-    from evalcov_pipeline.defs import signals
-    from evalcov_pipeline.defs.partitions import now
+    from evalcov_pipeline.defs.automation import events as signals
+    from evalcov_pipeline.defs.support.partitions import now
     from evalcov_pipeline.errors import CheckFailed
-    from evalcov_pipeline.storage.ledger import broken_link
-    from evalcov_pipeline.storage.merging import merge_and_derive
-    from evalcov_pipeline.storage.proposals import prepare
-    from evalcov_pipeline.storage.suggestions import record, summary
+    from evalcov_pipeline.services.evals.ledger import broken_link
+    from evalcov_pipeline.services.labels.merging import merge_and_derive
+    from evalcov_pipeline.services.labels.proposals import prepare
+    from evalcov_pipeline.services.labels.suggestions import record, summary
     from evalcov_pipeline.storage.warehouse import Warehouse
 
     settings = get_settings()

@@ -15,7 +15,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from evalcov_pipeline.core.texts import TEXT_VERSION
+from evalcov_pipeline.core.text.normalise import TEXT_VERSION
 from evalcov_pipeline.embedding import Progress
 
 _TOKEN = re.compile(r"\w+|[^\w\s]+")

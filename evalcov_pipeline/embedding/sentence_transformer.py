@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from evalcov_pipeline.core.texts import TEXT_VERSION
+from evalcov_pipeline.core.text.normalise import TEXT_VERSION
 from evalcov_pipeline.embedding import Progress
 from evalcov_pipeline.embedding.model_files import ModelFiles, find_model
 from evalcov_pipeline.settings import EmbeddingSettings

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from math import isfinite
 from typing import Any
 
-from evalcov_pipeline.core.sessions import NAMELESS
+from evalcov_pipeline.core.sessions.features import NAMELESS
 from evalcov_pipeline.formats.messages import answered, asked, parsed
 from evalcov_pipeline.formats.vocabulary import MessagePart, Said, is_personal, layout
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from evalcov_pipeline.core.sessions import NAMELESS
+from evalcov_pipeline.core.sessions.features import NAMELESS
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats.lines import Unreadable
 from evalcov_pipeline.formats.messages import parsed

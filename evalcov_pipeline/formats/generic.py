@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from evalcov_pipeline.core.texts import normalise
+from evalcov_pipeline.core.text.normalise import normalise
 from evalcov_pipeline.formats import fields
 from evalcov_pipeline.formats.attributes import feedback
 from evalcov_pipeline.formats.lines import Reject, Unreadable, plain_suffix

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from evalcov_pipeline.core.texts import normalise
+from evalcov_pipeline.core.text.normalise import normalise
 from evalcov_pipeline.formats import fields
 from evalcov_pipeline.formats.conversations import Message, is_conversation, read_conversation
 from evalcov_pipeline.formats.lines import Reject, Unreadable

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from evalcov_pipeline.core.texts import normalise
+from evalcov_pipeline.core.text.normalise import normalise
 from evalcov_pipeline.formats import fields
 from evalcov_pipeline.formats.generic_evals import CASE, case_of
 from evalcov_pipeline.formats.lines import Reject, Unreadable

@@ -14,9 +14,9 @@ from typing import Any
 
 import orjson
 
-from evalcov_pipeline.core.confirmation import STABLE
-from evalcov_pipeline.core.gate import SuiteCase
-from evalcov_pipeline.core.suite_selection import suite_id
+from evalcov_pipeline.core.suites.gate import SuiteCase
+from evalcov_pipeline.core.suites.reruns import STABLE
+from evalcov_pipeline.core.suites.selection import suite_id
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats import fields
 from evalcov_pipeline.formats.lines import Reject, Unreadable

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from evalcov_pipeline.core.turns import SPANS
+from evalcov_pipeline.core.traffic.turns import SPANS
 from evalcov_pipeline.formats.lines import Reject
 from evalcov_pipeline.formats.vocabulary import remembered
 from evalcov_pipeline.settings import ProductionSettings

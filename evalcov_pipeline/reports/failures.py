@@ -8,10 +8,10 @@ from typing import Any
 
 import polars as pl
 
-from evalcov_pipeline.core.failure_audit import UNCATEGORISED
+from evalcov_pipeline.core.failures.audit import UNCATEGORISED
 from evalcov_pipeline.reports.marks import bars, interval
-from evalcov_pipeline.storage.failure_labels import ANY, NONE
-from evalcov_pipeline.storage.report_failures import Discrimination
+from evalcov_pipeline.services.failures.precision import ANY, NONE
+from evalcov_pipeline.services.report.failures import Discrimination
 
 UNREPRESENTED = "unrepresented"
 _MOST_CATEGORIES, _MOST_INCIDENTS = 15, 12

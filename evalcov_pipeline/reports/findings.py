@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from evalcov_pipeline.core.coverage import NOVEL
+from evalcov_pipeline.core.coverage.clusters import NOVEL
 from evalcov_pipeline.reports.drawing import shortened
-from evalcov_pipeline.storage.report import Scored
-from evalcov_pipeline.storage.report_failures import Discrimination
-from evalcov_pipeline.storage.report_sessions import ScoredSessions
+from evalcov_pipeline.services.report.failures import Discrimination
+from evalcov_pipeline.services.report.scored import Scored
+from evalcov_pipeline.services.report.sessions import ScoredSessions
 
 LOCAL_GAP_SHARE = 0.2
 """Share of a cluster's traffic in a local gap from which it is listed; chance marks about .03."""

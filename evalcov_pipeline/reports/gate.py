@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from evalcov_pipeline.core.gate import CaseOutcome, GateOutcome, State
+from evalcov_pipeline.core.suites.gate import CaseOutcome, GateOutcome, State
 
 _SHOWN = 50
 _SHOWN_UNKNOWN = 10

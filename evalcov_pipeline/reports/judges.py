@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from evalcov_pipeline.reports.marks import interval
-from evalcov_pipeline.storage.report_failures import Discrimination
+from evalcov_pipeline.services.report.failures import Discrimination
 
 VERDICTS = {"REFUSED": 0, "INSUFFICIENT": 1, "TREND_ONLY": 2, "GATE": 3}
 """Verdicts on judges, those that need a look first."""

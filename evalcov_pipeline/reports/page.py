@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from markupsafe import Markup
 
-from evalcov_pipeline.core.gaps import FALSE_GAP_SHARE, GAP_PRIOR
+from evalcov_pipeline.core.coverage.gaps import FALSE_GAP_SHARE, GAP_PRIOR
 from evalcov_pipeline.reports import charts
 from evalcov_pipeline.reports.drawing import FULL, at_sizes, shortened
 from evalcov_pipeline.reports.failures import failure_content
@@ -34,10 +34,10 @@ from evalcov_pipeline.reports.judges import judge_content
 from evalcov_pipeline.reports.sessions import session_content
 from evalcov_pipeline.reports.suites import suite_content
 from evalcov_pipeline.reports.traffic_map import LEVELS, MOST_POINTS, Badge, traffic_map
+from evalcov_pipeline.services.report.scored import Scored, read_scored
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.files import write_beside, write_whole
 from evalcov_pipeline.storage.published import reading
-from evalcov_pipeline.storage.report import Scored, read_scored
 
 TOP_GAPS = 8
 _LONGEST_BADGE, _LONGEST_NAME, _LONGEST_KIND, _LONGEST_SENTENCE = 34, 80, 140, 400

@@ -12,7 +12,7 @@ import polars as pl
 
 from evalcov_pipeline.reports.drawing import shortened
 from evalcov_pipeline.reports.judges import VERDICTS, version_of
-from evalcov_pipeline.storage.failure_labels import ANY, NONE
+from evalcov_pipeline.services.failures.precision import ANY, NONE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

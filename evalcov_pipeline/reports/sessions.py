@@ -7,15 +7,15 @@ from typing import Any
 
 import polars as pl
 
-from evalcov_pipeline.core.coverage import NOVEL
-from evalcov_pipeline.core.sessions import NAMELESS
+from evalcov_pipeline.core.coverage.clusters import NOVEL
+from evalcov_pipeline.core.sessions.features import NAMELESS
 from evalcov_pipeline.reports.beginnings import END, START, beginnings, steps_of
 from evalcov_pipeline.reports.compounding import SERIES, by_length, compounding, in_words
 from evalcov_pipeline.reports.drawing import FULL, at_sizes, shortened
 from evalcov_pipeline.reports.findings import WHOLE
 from evalcov_pipeline.reports.flow import flow
 from evalcov_pipeline.reports.heat import shaded
-from evalcov_pipeline.storage.report_sessions import ScoredSessions
+from evalcov_pipeline.services.report.sessions import ScoredSessions
 
 MOST_PATHS = 8
 """Untested paths of each kind that are listed."""

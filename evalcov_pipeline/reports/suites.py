@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from evalcov_pipeline.core.shares import wilson
+from evalcov_pipeline.core.statistics.shares import wilson
 from evalcov_pipeline.reports.dodged import dodged
 from evalcov_pipeline.reports.drawing import FULL, at_sizes
-from evalcov_pipeline.storage.report_failures import Discrimination
+from evalcov_pipeline.services.report.failures import Discrimination
 
 SERIES = {
     "suite": ("cases that had been run before", "circle", "var(--divergence)"),

@@ -27,9 +27,9 @@ from evalcov_pipeline.review.cases import Neighbourhood, read_case, read_progres
 from evalcov_pipeline.review.desk import Desk, Seat
 from evalcov_pipeline.review.guard import Guard
 from evalcov_pipeline.review.labels import Answer, Conflict, labels_on, record, take_back
+from evalcov_pipeline.services.labels.queue import SUGGESTED, task
+from evalcov_pipeline.services.traffic.texts import redactor
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.annotation import SUGGESTED, task
-from evalcov_pipeline.storage.texts import redactor
 from evalcov_pipeline.storage.warehouse import Warehouse
 
 MOST_BYTES = 256 * 1024

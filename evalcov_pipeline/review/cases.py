@@ -15,10 +15,10 @@ from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats.conversations import calls_in_words
 from evalcov_pipeline.formats.messages import content, parsed
 from evalcov_pipeline.review.labels import Answer, labels_on
+from evalcov_pipeline.services.labels.merging import is_unanswered, unanswered_tasks
+from evalcov_pipeline.services.labels.queue import WAITING, tasks_for
+from evalcov_pipeline.services.traffic.vectors import vector_cache
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.annotation import WAITING, tasks_for
-from evalcov_pipeline.storage.embedding import vector_cache
-from evalcov_pipeline.storage.merging import is_unanswered, unanswered_tasks
 from evalcov_pipeline.storage.vectors import VectorCache
 from evalcov_pipeline.storage.warehouse import frame, one_row
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import duckdb
 
-from evalcov_pipeline.core.annotation import lacks_truth, makes_regression
-from evalcov_pipeline.storage.annotation import SUGGESTED, record_labels, task
-from evalcov_pipeline.storage.merging import is_unanswered
+from evalcov_pipeline.core.labels.decision import lacks_truth, makes_regression
+from evalcov_pipeline.services.labels.merging import is_unanswered
+from evalcov_pipeline.services.labels.queue import SUGGESTED, record_labels, task
 from evalcov_pipeline.storage.warehouse import frame
 
 VIA = "review"

@@ -27,7 +27,7 @@ import orjson
 import polars as pl
 import pyarrow.parquet as pq
 
-from evalcov_pipeline.core.turns import SPANS, TRACE, TURNS, fold_turns
+from evalcov_pipeline.core.traffic.turns import SPANS, TRACE, TURNS, fold_turns
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.storage.files import locked, move, unfinished, write_whole
 

@@ -1,0 +1,247 @@
+"""Drawing a week's batch: thin the week, leave out what is asked already, draw, make tasks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import duckdb
+import numpy as np
+import orjson
+import polars as pl
+
+from evalcov_pipeline.core.failures.batches import (
+    Belief,
+    Precision,
+    beliefs,
+    draw_turns,
+    near_groups,
+    thin,
+    turn_sizes,
+)
+from evalcov_pipeline.core.statistics.similarity import Vectors, is_like
+from evalcov_pipeline.services.failures.precision import ANY, NONE
+from evalcov_pipeline.services.failures.turns import TURN, with_texts
+from evalcov_pipeline.services.traffic.conversations import conversations
+from evalcov_pipeline.services.traffic.texts import redactor
+from evalcov_pipeline.services.traffic.vectors import embedder, vector_cache
+from evalcov_pipeline.settings import Settings
+from evalcov_pipeline.storage.vectors import embed_texts
+from evalcov_pipeline.storage.warehouse import frame
+
+PURPOSE = "failure"
+MOST_TURNS = 2000
+"""Turns whose texts are read and compared; a larger week is thinned by a draw of its own."""
+_LONGEST_REASON = 300
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch as it is drawn, before it is recorded.
+
+    Attributes:
+        row: of `failure_batches`.
+        picks: rows of `failure_picks`, the most suspicious first.
+        tasks: rows of `annotation_queue`.
+        texts: text_hash and text of the picks.
+    """
+
+    row: dict[str, Any]
+    picks: pl.DataFrame
+    tasks: pl.DataFrame
+    texts: pl.DataFrame
+
+
+def batch_id(as_of: datetime) -> str:
+    """Name of a week's batch; sorts by week."""
+    return f"failures-{as_of:%Y%m%d}"
+
+
+def draw_batch(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    as_of: datetime,
+    created_at: datetime,
+    turns: pl.DataFrame,
+    signals: pl.DataFrame,
+    found: Mapping[str, Precision],
+) -> Batch:
+    """Draw a week's batch: the same from the same inputs.
+
+    Args:
+        con: a connection.
+        settings: size and shares of the batch.
+        as_of: end of the week.
+        created_at: wall clock, naive UTC.
+        turns: from `week_turns`, at least one.
+        signals: turn (place among `turns`), signal, strength and evidence; at least one.
+        found: from `precisions`, of all these signals.
+    """
+    rules = settings.failures
+    redact_all = redactor(settings.redaction)
+    rng = np.random.default_rng([rules.seed, as_of.toordinal()])
+    single = {name: one for name, one in found.items() if name not in (ANY, NONE)}
+    known = beliefs(single, found[ANY])
+    sizes = turn_sizes(
+        signals, len(turns), known,
+        exploration_share=rules.exploration_share, random_share=rules.random_share,
+    )  # fmt: skip
+    possible = np.flatnonzero(sizes > 0)
+    thinned = thin(sizes[possible], MOST_TURNS, rng)
+    rows = possible[thinned.rows]
+    offered = with_texts(
+        settings,
+        turns[rows].with_columns(
+            turn=pl.Series(rows, dtype=pl.UInt32),
+            thinning=thinned.probabilities,
+            size=sizes[rows] / thinned.probabilities,
+        ),
+        redact_all,
+    )
+    name = batch_id(as_of)
+    vectors, asked = _vectors(con, settings, offered, name)
+    like = is_like(vectors, asked, rules.near)
+    n_alike = round(float((1 / offered["thinning"].to_numpy()[like]).sum()))
+    offered, vectors = offered.filter(~like), vectors[~like]
+    session = offered.select(pl.struct("source", "session_id").rank("dense")).to_series()
+    draw = draw_turns(
+        offered["size"].to_numpy(),
+        near_groups(vectors, rules.near),
+        session.to_numpy(),
+        rules.batch_size,
+        rng,
+    )
+    drawn = offered[draw.rows].with_columns(
+        batch_id=pl.lit(name),
+        inclusion_probability=pl.lit(pl.Series(draw.probabilities)) * pl.col("thinning"),
+        task_id=pl.struct(TURN).map_elements(lambda turn: _task_id(name, turn), pl.String),
+    )
+    borne = (
+        signals.sort("strength", descending=True, maintain_order=True)
+        .group_by("turn")
+        .agg(pl.col("signal").sort().alias("signals"), "evidence")
+    )
+    drawn = drawn.join(borne, on="turn", how="left", maintain_order="left").with_columns(
+        pl.col("signals").fill_null([])
+    )
+    row = {
+        "batch_id": name,
+        "as_of": as_of,
+        "size": drawn.height,
+        "n_turns": len(turns),
+        "n_signalled": signals["turn"].n_unique(),
+        "n_near_duplicates": n_alike,
+        "exploration_share": rules.exploration_share,
+        "random_share": rules.random_share,
+        "signals": orjson.dumps(_weights(single, known)).decode(),
+        "note": _note(settings, drawn.height, len(turns)) or None,
+        "created_at": created_at,
+    }
+    said = conversations(settings.lake, drawn, drawn, redact_all)
+    return Batch(
+        row=row,
+        picks=drawn.select(
+            "batch_id", "task_id", "source", "trace_id", "turn_index", "text_hash", "signals",
+            "inclusion_probability",
+        ),
+        tasks=_tasks(con, settings, drawn, said, created_at),
+        texts=drawn.select("text_hash", "text", first_seen_at="started_at"),
+    )  # fmt: skip
+
+
+def _vectors(
+    con: duckdb.DuckDBPyConnection, settings: Settings, offered: pl.DataFrame, name: str
+) -> tuple[Vectors, Vectors]:
+    """Vectors of the offered turns, and of what is asked already: active cases and queued tasks."""
+    asked = frame(
+        con,
+        "SELECT DISTINCT text_hash, text FROM eval_cases JOIN texts USING (text_hash)"
+        " WHERE status = 'active' UNION SELECT text_hash, text FROM annotation_queue"
+        " WHERE batch_id IS DISTINCT FROM ? ORDER BY text_hash",
+        [name],
+    )
+    cache = vector_cache(settings)
+    texts = pl.concat([offered.select("text_hash", "text"), asked])
+    embed_texts(cache, lambda: embedder(settings.embedding), texts)
+    found = cache.get(texts["text_hash"].to_list())
+    return found[: len(offered)], found[len(offered) :]
+
+
+def _tasks(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    drawn: pl.DataFrame,
+    said: pl.DataFrame,
+    created_at: datetime,
+) -> pl.DataFrame:
+    """Rows of `annotation_queue`, the most suspicious first."""
+    clusters = frame(
+        con,
+        "SELECT text_hash, cluster_id, cluster_key, label AS cluster_label"
+        " FROM cluster_assignments LEFT JOIN clusters USING (taxonomy_id, cluster_id)"
+        " WHERE taxonomy_id = (SELECT max(taxonomy_id) FROM taxonomies)"
+        " AND list_contains(?, text_hash)",
+        [drawn["text_hash"].to_list()],
+    )
+    return (
+        drawn.drop("text")
+        .join(said.drop("text_hashes"), on=TURN, how="inner", maintain_order="left")
+        .join(clusters, on="text_hash", how="left", maintain_order="left")
+        .select(
+            "task_id", "batch_id", "text_hash", "context", "answer", "tools", "cluster_id",
+            "cluster_key", "cluster_label", "source", "trace_id", "turn_index",
+            "inclusion_probability",
+            text="query",
+            purpose=pl.lit(PURPOSE),
+            selection=pl.lit("verdict_blind"),
+            reason=pl.col("evidence").map_elements(_reason, pl.String, skip_nulls=False),
+            designed=pl.lit(True),
+            status=pl.lit("open"),
+            route=pl.lit(settings.failures.route),
+            priority=1 + pl.int_range(pl.len(), 0, -1) / pl.len(),
+            raters_wanted=pl.lit(settings.failures.raters),
+            created_at=pl.lit(created_at, pl.Datetime("us")),
+        )
+    )  # fmt: skip
+
+
+def _reason(evidence: pl.Series | None) -> str:
+    if evidence is None or not len(evidence):
+        return "drawn evenly from all turns of the week: nothing speaks of a failure"
+    said = "; ".join(dict.fromkeys(evidence))
+    return said if len(said) <= _LONGEST_REASON else f"{said[: _LONGEST_REASON - 1]}…"
+
+
+def _weights(single: Mapping[str, Precision], known: Mapping[str, Belief]) -> list[dict[str, Any]]:
+    """What each signal counted for, for `failure_batches.signals`."""
+    return [
+        {
+            "signal": name,
+            "precision": one.rate,
+            "labelled": one.n_labelled,
+            "weight": round(known[name].precision, 4),
+            "unknown": round(known[name].unknown, 4),
+        }
+        for name, one in single.items()
+    ]
+
+
+def _note(settings: Settings, size: int, n_turns: int) -> str:
+    """What could not be honoured, in sentences."""
+    rules, said = settings.failures, []
+    if size < rules.batch_size:
+        said.append(f"{size} turns instead of {rules.batch_size}: the others ask nearly the same.")
+    if not rules.random_share:
+        said.append("Without failures.random_share nothing is known of turns without a signal.")
+    if n_turns > MOST_TURNS:
+        said.append(f"{MOST_TURNS:,} of {n_turns:,} turns were drawn first, to be compared.")
+    return " ".join(said)
+
+
+def _task_id(name: str, turn: Mapping[str, Any]) -> str:
+    """A name that no spreadsheet takes for a number."""
+    content = "\n".join([name, *(str(turn[column]) for column in TURN)])
+    return f"f{hashlib.sha256(content.encode()).hexdigest()[:12]}"
