@@ -147,11 +147,11 @@ def plan(settings: Any, instance: dg.DagsterInstance) -> Iterator[Stage]:
 
 def reject_all(settings: Any, instance: dg.DagsterInstance, decided: int = 1) -> None:
     """Label every task that waits, as `evalcov ingest annotations` would, and tell."""
+    from evalcov_pipeline.services.home import warehouse_of
     from evalcov_pipeline.services.labels.queue import record_labels, tasks_for
     from evalcov_pipeline.services.traffic.texts import redactor
-    from evalcov_pipeline.storage.warehouse import Warehouse
 
-    with Warehouse(settings.warehouse, settings.lock_timeout_s).writer() as con:
+    with warehouse_of(settings).writer() as con:
         labels = [
             {"task_id": task_id, "rater": "ada", "keep": False}
             for task_id in tasks_for(con)["task_id"]

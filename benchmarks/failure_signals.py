@@ -36,11 +36,11 @@ from evalcov_pipeline.core.failures import thresholds as estimates
 from evalcov_pipeline.core.failures.rows import STRENGTHS
 from evalcov_pipeline.services.failures.repetition import repetition
 from evalcov_pipeline.services.failures.signals import find_signals, week_turns
+from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.imports.traces import ingest_traces
 from evalcov_pipeline.services.traffic.texts import redactor
 from evalcov_pipeline.settings import EmbeddingSettings, Settings
 from evalcov_pipeline.storage.lake import compact_day, days_pending
-from evalcov_pipeline.storage.warehouse import Warehouse
 
 OUT = Path(__file__).parent / "out" / "failure_signals.json"
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"
@@ -65,7 +65,7 @@ def filled(home: Path, traces: Path, model: str, vectors: Path) -> Settings:
 def signals(settings: Settings, weeks: list[datetime]) -> pl.DataFrame:
     """Signs of all weeks."""
     redact_all = redactor(settings.redaction)
-    with Warehouse(settings.warehouse).reader() as con:
+    with warehouse_of(settings).reader() as con:
         found = [find_signals(con, settings, week, redact_all) for week in weeks]
     return pl.concat([week.signals for week in found if week])
 

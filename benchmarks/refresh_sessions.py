@@ -30,6 +30,7 @@ from sgd_dialogues import halves, read_dialogues, write_traffic
 from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.core.refresh.plan import RefreshRules, place_cases, project
 from evalcov_pipeline.core.refresh.sessions import draw_sessions
+from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.imports.evals import ingest_evals
 from evalcov_pipeline.services.imports.traces import ingest_traces
 from evalcov_pipeline.services.refresh.candidates import asked_turns
@@ -37,7 +38,7 @@ from evalcov_pipeline.services.refresh.inputs import with_categories
 from evalcov_pipeline.services.refresh.sessions import SessionsOfWeek, sessions_of_week
 from evalcov_pipeline.services.traffic.vectors import vector_cache
 from evalcov_pipeline.settings import EmbeddingSettings, Settings, TaxonomySettings
-from evalcov_pipeline.storage.warehouse import Warehouse, one_row
+from evalcov_pipeline.storage.warehouse import one_row
 
 OUT = Path(__file__).parent / "out"
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"
@@ -79,7 +80,7 @@ def homes(data: Path, folder: Path) -> Iterator[tuple[str, Settings]]:
 
 def week_of(settings: Settings) -> SessionsOfWeek:
     """What the sessions of the newest scored week are planned from."""
-    with Warehouse(settings.warehouse).reader() as con:
+    with warehouse_of(settings).reader() as con:
         score = one_row(
             con, "SELECT * FROM coverage_scores WHERE headline ORDER BY as_of DESC LIMIT 1"
         )

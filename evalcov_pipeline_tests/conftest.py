@@ -20,6 +20,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["EVALCOV_CONFIG"] = os.devnull
 
 from evalcov_pipeline.core.failures.signals import STRENGTHS  # noqa: E402
+from evalcov_pipeline.services.home import publish, warehouse_of  # noqa: E402
 from evalcov_pipeline.services.imports.evals import ingest_evals  # noqa: E402
 from evalcov_pipeline.services.imports.traces import ingest_traces  # noqa: E402
 from evalcov_pipeline.services.labels.queue import enqueue  # noqa: E402
@@ -31,7 +32,7 @@ from evalcov_pipeline.settings import (  # noqa: E402
     Settings,
     TaxonomySettings,
 )
-from evalcov_pipeline.storage.warehouse import Warehouse, frame  # noqa: E402
+from evalcov_pipeline.storage.warehouse import frame  # noqa: E402
 
 FIRST_DAY = datetime(2026, 9, 28)
 """A Monday."""
@@ -222,7 +223,7 @@ def queued_home(copy: Settings) -> Settings:
         {"purpose": "calibration", "plan_id": None, "batch_id": "batch-1", "designed": False},
         {"suggestion": orjson.dumps({"keep": True, "category": "parcels", "by": "near"}).decode()},
     ]
-    with Warehouse(copy.warehouse).writer() as con:
+    with warehouse_of(copy).writer() as con:
         asked = frame(
             con,
             "SELECT text, text_hash, arg_min(trace_id, started_at) AS trace_id FROM trace_sample"
@@ -230,5 +231,5 @@ def queued_home(copy: Settings) -> Settings:
             [len(special)],
         ).to_dicts()
         enqueue(con, tasks([a | b for a, b in zip(asked, special, strict=True)]))
-    Warehouse(copy.warehouse).publish(copy.published)
+    publish(copy)
     return copy

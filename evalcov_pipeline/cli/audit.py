@@ -16,9 +16,10 @@ _LONGEST = 24
 
 def print_audit(settings: Settings, quarter: str) -> None:
     """Print the audit of a quarter, the most urgent kinds of failure first."""
-    from evalcov_pipeline.storage.warehouse import Warehouse, frame
+    from evalcov_pipeline.services.home import warehouse_of
+    from evalcov_pipeline.storage.warehouse import frame
 
-    with Warehouse(settings.warehouse, settings.lock_timeout_s).reader() as con:
+    with warehouse_of(settings).reader() as con:
         rows = frame(
             con,
             "SELECT * FROM failure_audit WHERE quarter = ? ORDER BY rank",

@@ -110,12 +110,13 @@ def close_loop(settings: Settings, budget: int) -> None:
     from evalcov_pipeline.cli import jobs
     from evalcov_pipeline.cli.progress import say
     from evalcov_pipeline.defs.support.partitions import now
+    from evalcov_pipeline.services.home import warehouse_of
     from evalcov_pipeline.services.labels.queue import record_labels, tasks_for
     from evalcov_pipeline.services.traffic.texts import redactor
     from evalcov_pipeline.storage.lake import traffic_span
-    from evalcov_pipeline.storage.warehouse import Warehouse, frame, size
+    from evalcov_pipeline.storage.warehouse import frame, size
 
-    warehouse = Warehouse(settings.warehouse, settings.lock_timeout_s)
+    warehouse = warehouse_of(settings)
     with warehouse.reader() as con:
         planned = size(con, "refresh_plans")
     if not planned:

@@ -36,11 +36,12 @@ def _checks(settings: Settings) -> Iterator[tuple[str, bool, str]]:
     from evalcov_pipeline.embedding import EmbeddingModelError
     from evalcov_pipeline.services.evals.incidents import INCIDENTS, lost_incident
     from evalcov_pipeline.services.evals.ledger import broken_link, head, regression_cases
+    from evalcov_pipeline.services.home import warehouse_of
     from evalcov_pipeline.services.taxonomy.taxonomies import is_intact
     from evalcov_pipeline.services.traffic.texts import redactor
     from evalcov_pipeline.services.traffic.vectors import embedder
     from evalcov_pipeline.storage.lake import days_pending
-    from evalcov_pipeline.storage.warehouse import Warehouse, one_row
+    from evalcov_pipeline.storage.warehouse import one_row
 
     yield "python", sys.version_info >= (3, 11), sys.version.split()[0]
     yield "duckdb", duckdb.__version__ < "2", f"{duckdb.__version__} (below 2 is supported)"
@@ -66,7 +67,7 @@ def _checks(settings: Settings) -> Iterator[tuple[str, bool, str]]:
         yield "warehouse", True, "none yet: `evalcov ingest` or `evalcov demo` makes it"
         return
     try:
-        with Warehouse(settings.warehouse, settings.lock_timeout_s).reader() as con:
+        with warehouse_of(settings).reader() as con:
             broken, ends = broken_link(con), head(con)
             regression = regression_cases(con)
             lost, incidents_end = lost_incident(con), INCIDENTS.head(con)

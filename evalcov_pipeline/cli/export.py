@@ -18,11 +18,12 @@ from evalcov_pipeline.formats.conversations import is_conversation
 from evalcov_pipeline.formats.messages import parsed
 from evalcov_pipeline.formats.rows import inert
 from evalcov_pipeline.formats.suites import write_suite
+from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.labels.queue import WAITING, tasks_with
 from evalcov_pipeline.services.suites.ci_suites import newest_suite
 from evalcov_pipeline.settings import Settings, get_settings
 from evalcov_pipeline.storage.files import write_beside
-from evalcov_pipeline.storage.warehouse import Warehouse, frame
+from evalcov_pipeline.storage.warehouse import frame
 
 _CASE = (
     "case_id", "input", "expected", "expected_tools", "outcome", "category", "tags", "origin",
@@ -87,7 +88,7 @@ def command(
 
 
 def _cases(settings: Settings, format_: str, out: Path, *, only_regressions: bool) -> None:
-    with Warehouse(settings.warehouse, settings.lock_timeout_s).reader() as con:
+    with warehouse_of(settings).reader() as con:
         rows = frame(
             con,
             f"SELECT {', '.join(_CASE)} FROM eval_cases"
@@ -117,7 +118,7 @@ def _cases(settings: Settings, format_: str, out: Path, *, only_regressions: boo
 def _suite(settings: Settings, format_: str, out: Path) -> None:
     if format_ != "jsonl":
         raise BadInput(f"a CI suite is not written as {format_}", "--format", "jsonl")
-    with Warehouse(settings.warehouse, settings.lock_timeout_s).reader() as con:
+    with warehouse_of(settings).reader() as con:
         cases = newest_suite(con)
     if not cases:
         raise BadInput(
@@ -135,7 +136,7 @@ def _suite(settings: Settings, format_: str, out: Path) -> None:
 def _queue(
     settings: Settings, format_: str, out: Path, route: str | None, statuses: Sequence[str]
 ) -> None:
-    with Warehouse(settings.warehouse, settings.lock_timeout_s).reader() as con:
+    with warehouse_of(settings).reader() as con:
         tasks = tasks_with(con, statuses or WAITING, route).to_dicts()
     if not tasks:
         raise BadInput(

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 from evalcov_pipeline.errors import CheckFailed
 from evalcov_pipeline.services.evals.ledger import broken_link
+from evalcov_pipeline.services.home import publish, warehouse_of
 from evalcov_pipeline.services.labels.merging import MergeReport, merge_and_derive
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.warehouse import Warehouse
 
 
 def merge_labels(settings: Settings, after: int) -> MergeReport:
@@ -24,7 +24,7 @@ def merge_labels(settings: Settings, after: int) -> MergeReport:
     from evalcov_pipeline.cli import jobs
     from evalcov_pipeline.defs.automation import events as signals
 
-    warehouse = Warehouse(settings.warehouse, settings.lock_timeout_s)
+    warehouse = warehouse_of(settings)
     with warehouse.writer() as con:
         if (event := broken_link(con)) is not None:
             raise CheckFailed(
@@ -38,6 +38,6 @@ def merge_labels(settings: Settings, after: int) -> MergeReport:
             [after],
         ).fetchall()[0][0]
         merged, *_ = merge_and_derive(con, settings, datetime.now(UTC).replace(tzinfo=None))
-    warehouse.publish(settings.published)
+    publish(settings)
     jobs.announce(settings, signals.LABELS, signals.labelled(decided, merged.waiting_of_plans))
     return merged

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from evalcov_pipeline.settings import Settings, get_settings
-from evalcov_pipeline.storage.warehouse import Warehouse
+from evalcov_pipeline.services.home import publish
+from evalcov_pipeline.settings import get_settings
 
 
 @click.command("publish")
@@ -17,8 +17,3 @@ def command() -> None:
     settings = get_settings()
     size = publish(settings)
     click.echo(f"{settings.published}: {size / 1e6:.1f} MB")
-
-
-def publish(settings: Settings) -> int:
-    """Publish the warehouse of these settings; the size of the copy in bytes."""
-    return Warehouse(settings.warehouse, settings.lock_timeout_s).publish(settings.published)

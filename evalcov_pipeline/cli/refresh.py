@@ -45,7 +45,8 @@ def run_refresh(settings: Settings, job: str, config: Mapping[str, Any]) -> None
         BadInput: there is no score to answer, or the target cannot be reached.
     """
     from evalcov_pipeline.cli import jobs
-    from evalcov_pipeline.storage.warehouse import Warehouse, frame, one_row
+    from evalcov_pipeline.services.home import warehouse_of
+    from evalcov_pipeline.storage.warehouse import frame, one_row
 
     with jobs.instance(settings) as instance:
         result = jobs.run_job(settings, job, instance, ops={"refresh_plans": {"config": config}})
@@ -54,7 +55,7 @@ def run_refresh(settings: Settings, job: str, config: Mapping[str, Any]) -> None
         for event in result.asset_materializations_for_node("refresh_plans")
         if event.asset_key.to_user_string() == "refresh_plans"
     )
-    with Warehouse(settings.warehouse, settings.lock_timeout_s).reader() as con:
+    with warehouse_of(settings).reader() as con:
         plan = one_row(
             con, "SELECT * FROM refresh_plans WHERE plan_id = ?", [written.metadata["plan"].value]
         )

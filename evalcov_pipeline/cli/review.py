@@ -13,10 +13,10 @@ import click
 
 from evalcov_pipeline.cli.progress import say
 from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.labels.merging import unanswered_tasks
 from evalcov_pipeline.services.labels.queue import WAITING, progress
 from evalcov_pipeline.settings import Settings, get_settings
-from evalcov_pipeline.storage.warehouse import Warehouse
 
 _HOST = "127.0.0.1"
 
@@ -53,7 +53,7 @@ def _waiting(settings: Settings, route: str | None) -> int:
     Raises:
         BadInput: no such queue.
     """
-    with Warehouse(settings.warehouse, settings.lock_timeout_s).reader() as con:
+    with warehouse_of(settings).reader() as con:
         tasks = progress(con)
         unanswered = unanswered_tasks(con, route).height
     if route and route not in set(tasks["route"]):
@@ -110,7 +110,7 @@ def _serve(settings: Settings, listener: socket.socket, rater: str, route: str |
 
 def _finish(settings: Settings, before: int) -> None:
     """Bring what was decided into the suite, and say what came and what to do next."""
-    with Warehouse(settings.warehouse, settings.lock_timeout_s).reader() as con:
+    with warehouse_of(settings).reader() as con:
         given, withdrawn = con.execute(
             "SELECT count(*) FILTER (NOT withdrawn), count(*) FILTER (withdrawn)"
             " FROM annotation_events WHERE event_id > ?",
@@ -135,7 +135,7 @@ def _finish(settings: Settings, before: int) -> None:
 
 
 def _newest_event(settings: Settings) -> int:
-    with Warehouse(settings.warehouse, settings.lock_timeout_s).reader() as con:
+    with warehouse_of(settings).reader() as con:
         newest = con.execute("SELECT coalesce(max(event_id), 0) FROM annotation_events").fetchall()
     return int(newest[0][0])
 

@@ -23,13 +23,13 @@ def command(as_json: bool) -> None:
     from evalcov_pipeline.defs.support.partitions import now
     from evalcov_pipeline.errors import CheckFailed
     from evalcov_pipeline.services.evals.ledger import broken_link
+    from evalcov_pipeline.services.home import publish, warehouse_of
     from evalcov_pipeline.services.labels.merging import merge_and_derive
     from evalcov_pipeline.services.labels.proposals import prepare
     from evalcov_pipeline.services.labels.suggestions import record, summary
-    from evalcov_pipeline.storage.warehouse import Warehouse
 
     settings = get_settings()
-    warehouse = Warehouse(settings.warehouse, settings.lock_timeout_s)
+    warehouse = warehouse_of(settings)
     prepared = prepare(warehouse, settings)
     with warehouse.writer() as con:
         report = record(con, prepared, settings, now())
@@ -40,7 +40,7 @@ def command(as_json: bool) -> None:
                     f" at event {event}; see `evalcov doctor`"
                 )
             merged, *_ = merge_and_derive(con, settings, now())
-    warehouse.publish(settings.published)
+    publish(settings)
     counts = summary(prepared, report)
     jobs.announce(settings, "suggestions", counts)
     if labels:

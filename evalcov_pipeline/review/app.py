@@ -27,10 +27,10 @@ from evalcov_pipeline.review.cases import Neighbourhood, read_case, read_progres
 from evalcov_pipeline.review.desk import Desk, Seat
 from evalcov_pipeline.review.guard import Guard
 from evalcov_pipeline.review.labels import Answer, Conflict, labels_on, record, take_back
+from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.labels.queue import SUGGESTED, task
 from evalcov_pipeline.services.traffic.texts import redactor
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.warehouse import Warehouse
 
 MOST_BYTES = 256 * 1024
 """Longest form that is read."""
@@ -113,7 +113,7 @@ class Site:
         clock: Callable[[], datetime],
     ) -> None:
         """Open no file yet."""
-        self._warehouse = Warehouse(settings.warehouse, settings.lock_timeout_s)
+        self._warehouse = warehouse_of(settings)
         self._redact_all = redactor(settings.redaction)
         self._neighbourhood = Neighbourhood(settings)
         self._desk = Desk()

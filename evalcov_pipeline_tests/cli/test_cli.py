@@ -11,8 +11,8 @@ import duckdb
 import pytest
 
 from evalcov_pipeline.cli import BAD_INPUT, CHECK_FAILED, main
+from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.settings import Settings, get_settings
-from evalcov_pipeline.storage.warehouse import Warehouse
 from evalcov_pipeline_tests.conftest import FIRST_DAY, cases, turns, write_jsonl
 
 Run = Callable[..., tuple[int, str, str]]
@@ -250,7 +250,7 @@ def test_the_quarterly_run_plans_a_refresh_of_a_good_suite_too(
     code, out, _ = run("run", "quarterly")
     assert code == 0
     assert "evalcov export queue" in out
-    with Warehouse(copy.warehouse, 10).reader() as con:
+    with warehouse_of(copy).reader() as con:
         plans = con.execute('SELECT "trigger" FROM refresh_plans').fetchall()
     assert plans == [("schedule",)]
     assert run("run", "quarterly", "--since", "2026-10-01")[0] == BAD_INPUT

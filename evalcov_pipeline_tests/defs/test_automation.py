@@ -16,11 +16,11 @@ from evalcov_pipeline.defs.automation import schedules
 from evalcov_pipeline.defs.automation.events import materialized
 from evalcov_pipeline.defs.automation.requests import MAX_ATTEMPTS
 from evalcov_pipeline.defs.automation.sensors import annotations_landed, coverage_degraded
+from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.imports.traces import ingest_traces
 from evalcov_pipeline.services.taxonomy.taxonomies import age
 from evalcov_pipeline.settings import FreshnessSettings, Settings
 from evalcov_pipeline.storage.lake import compact_day
-from evalcov_pipeline.storage.warehouse import Warehouse
 from evalcov_pipeline_tests.conftest import LAST_WEEK, write_jsonl
 
 SETTINGS = Settings()
@@ -503,5 +503,5 @@ def test_clusters_that_are_older_than_is_set_are_noted(
 
 
 def test_a_week_before_the_first_taxonomy_has_no_old_clusters(scored: Settings) -> None:
-    with Warehouse(scored.warehouse, 10).reader() as con:
+    with warehouse_of(scored).reader() as con:
         assert age(con, LAST_WEEK - timedelta(days=30)) is None

@@ -20,10 +20,10 @@ from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.cli.status import read_status
 from evalcov_pipeline.definitions import build_definitions
 from evalcov_pipeline.errors import BadInput, CheckFailed
+from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.labels.queue import record_labels
 from evalcov_pipeline.services.taxonomy import taxonomies
 from evalcov_pipeline.settings import RefreshSettings, Settings, TaxonomySettings
-from evalcov_pipeline.storage.warehouse import Warehouse
 from evalcov_pipeline_tests.conftest import (
     FIRST_DAY,
     LAST_WEEK,
@@ -90,7 +90,7 @@ def test_weights_shares_and_contributions_add_up(scored: Settings) -> None:
 
 def forget_scores(settings: Settings) -> None:
     """Delete what the weekly runs wrote, so that a run has to write it anew."""
-    with Warehouse(settings.warehouse).writer() as con:
+    with warehouse_of(settings).writer() as con:
         for table in (
             "trace_sample", "sample_days", "texts", "cluster_assignments", "coverage_scores",
             "cluster_coverage", "text_coverage", "eval_coverage", "eval_cases",
@@ -196,7 +196,7 @@ def test_a_degraded_suite_is_refreshed_labelled_merged_and_nearer_to_traffic(
     tasks = query(home, "SELECT task_id FROM annotation_queue ORDER BY task_id")["task_id"]
     labels = [{"task_id": task, "rater": "ann", "keep": i % 5 > 0} for i, task in enumerate(tasks)]
     at = status["score"]["as_of"] - timedelta(days=1)
-    with Warehouse(home.warehouse).writer() as con:
+    with warehouse_of(home).writer() as con:
         record_labels(con, labels, via="jsonl", recorded_at=at, redact_all=list)
     run_weeks(home, "weekly_coverage")
     after = read_status(home)["score"]
@@ -225,7 +225,7 @@ def test_a_failed_blocking_check_stops_the_run_before_anything_is_published(
     copy: Settings,
 ) -> None:
     published = copy.published.read_bytes()
-    with Warehouse(copy.warehouse).writer() as con:
+    with warehouse_of(copy).writer() as con:
         con.execute("UPDATE eval_case_events SET actor = 'eve' WHERE event_id = 3")
     with pytest.raises(CheckFailed, match="ledger_is_intact"):
         run_weeks(copy, "weekly_coverage", LAST_WEEK.date())
@@ -234,10 +234,10 @@ def test_a_failed_blocking_check_stops_the_run_before_anything_is_published(
 
 def test_rows_that_fail_a_blocking_check_are_never_written(copy: Settings) -> None:
     def suite_of_one() -> list[tuple[object, ...]]:
-        with Warehouse(copy.warehouse).reader() as con:
+        with warehouse_of(copy).reader() as con:
             return con.execute("SELECT case_id FROM eval_cases").fetchall()
 
-    with Warehouse(copy.warehouse).writer() as con:
+    with warehouse_of(copy).writer() as con:
         con.execute("UPDATE eval_case_events SET actor = 'eve' WHERE event_id = 3")
         con.execute("DELETE FROM eval_cases WHERE case_id != 'case-007'")
     with pytest.raises(CheckFailed, match="first_broken_event: 3"):

@@ -20,10 +20,11 @@ from evalcov_pipeline.formats.conversations import (
 from evalcov_pipeline.formats.generic_evals import read_cases
 from evalcov_pipeline.formats.lines import Reject, Unreadable
 from evalcov_pipeline.services.evals.ledger import record_cases
+from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.imports.evals import ingest_evals
 from evalcov_pipeline.services.traffic.texts import week_texts
 from evalcov_pipeline.settings import Settings, get_settings
-from evalcov_pipeline.storage.warehouse import Warehouse, frame
+from evalcov_pipeline.storage.warehouse import frame
 
 Message = dict[str, Any]
 
@@ -278,7 +279,7 @@ def test_a_case_keeps_its_tools_its_outcome_and_the_text_of_every_turn(home: Set
                 user(" "), user("thanks")]  # fmt: skip
     case = {"case_id": "c", "input": messages, "expected_tools": ["rate", None], "outcome": "error"}
     ingest_evals("evals", [suite(home, case, {"case_id": "d", "input": "hi"})], home)
-    with Warehouse(home.warehouse).reader() as con:
+    with warehouse_of(home).reader() as con:
         c, d = frame(con, "SELECT * FROM eval_cases ORDER BY case_id").to_dicts()
         texts = dict(con.execute("SELECT text_hash, text FROM texts").fetchall())
         known = week_texts(con, c["effective_at"])
@@ -319,11 +320,11 @@ def test_a_suite_without_tool_calls_is_known_as_it_is(home: Settings) -> None:
     messages = [user("hi"), assistant("hello"), {"role": "system", "content": "be kind"}, user("x")]
     plain = {"case_id": "a", "input": "hi", "origin": "hand_authored", "tags": ["t"]}
     chat = {"case_id": "b", "input": messages, "origin": "hand_authored", "expected": "bye"}
-    with Warehouse(home.warehouse).writer() as con:
+    with warehouse_of(home).writer() as con:
         record_cases(con, [plain, chat], at=datetime(2026, 3, 1), actor="an older version")
     assert ingest_evals("evals", [suite(home, plain, chat)], home).accepted == 0
     stated = plain | {"expected_tools": []}
     assert ingest_evals("evals", [suite(home, stated, chat)], home).accepted == 1
-    with Warehouse(home.warehouse).reader() as con:
+    with warehouse_of(home).reader() as con:
         tools = con.execute("SELECT expected_tools FROM eval_cases ORDER BY case_id").fetchall()
     assert tools == [([],), (None,)]

@@ -23,10 +23,11 @@ from evalcov_pipeline.reports import charts
 from evalcov_pipeline.reports.findings import find_gaps, next_steps
 from evalcov_pipeline.reports.page import render, write_report
 from evalcov_pipeline.reports.traffic_map import MOST_POINTS
+from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.report.scored import Scored, read_scored
 from evalcov_pipeline.settings import Settings, get_settings
 from evalcov_pipeline.storage.published import reading
-from evalcov_pipeline.storage.warehouse import Warehouse, frame
+from evalcov_pipeline.storage.warehouse import frame
 from evalcov_pipeline_tests.conftest import LAST_WEEK, import_rows, quick_settings, turns
 
 MEGABYTE = 1_000_000
@@ -288,7 +289,7 @@ def test_a_page_of_80_clusters_and_long_foreign_texts_stays_under_5_megabytes(
 
 
 def test_a_report_waits_for_nobody_who_holds_the_warehouse(copy: Settings) -> None:
-    with Warehouse(copy.warehouse).writer():
+    with warehouse_of(copy).writer():
         assert write_report(copy).size > 0
 
 

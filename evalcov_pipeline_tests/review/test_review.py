@@ -27,10 +27,11 @@ from evalcov_pipeline.cli import jobs, main
 from evalcov_pipeline.defs.automation import events as signals
 from evalcov_pipeline.review.app import MOST_BYTES, make_app
 from evalcov_pipeline.review.desk import LEASE
+from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.labels.queue import record_labels
 from evalcov_pipeline.settings import Settings, get_settings
 from evalcov_pipeline.storage.published import reading
-from evalcov_pipeline.storage.warehouse import Warehouse, frame, one_row
+from evalcov_pipeline.storage.warehouse import frame, one_row
 from evalcov_pipeline_tests import chromium
 
 PORT = 8765
@@ -102,7 +103,7 @@ def app(queued_home: Settings, clock: Clock) -> Starlette:
 
 
 def rows(settings: Settings, query: str, parameters: list[Any] | None = None) -> Any:
-    with Warehouse(settings.warehouse).reader() as con:
+    with warehouse_of(settings).reader() as con:
         return frame(con, query, parameters).to_dicts()
 
 
@@ -117,7 +118,7 @@ def status(settings: Settings, task: str) -> str:
 
 def change(settings: Settings, task: str, **fields: Any) -> None:
     assignments = ", ".join(f"{name} = ?" for name in fields)
-    with Warehouse(settings.warehouse).writer() as con:
+    with warehouse_of(settings).writer() as con:
         con.execute(
             f"UPDATE annotation_queue SET {assignments} WHERE task_id = ?",
             [*fields.values(), task],
@@ -129,7 +130,7 @@ def say(
 ) -> None:
     """A label that comes by another way."""
     label = {"task_id": task, "rater": rater, "keep": True, "at": at, **fields}
-    with Warehouse(settings.warehouse).writer() as con:
+    with warehouse_of(settings).writer() as con:
         record_labels(con, [label], via=via, recorded_at=at, redact_all=list)
 
 

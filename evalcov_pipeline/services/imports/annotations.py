@@ -15,6 +15,7 @@ from evalcov_pipeline.formats import AUTO, HOPELESS, find, nothing_read
 from evalcov_pipeline.formats.annotations import Answer
 from evalcov_pipeline.formats.fields import EARLIEST
 from evalcov_pipeline.formats.lines import Reject
+from evalcov_pipeline.services.home import publish, warehouse_of
 from evalcov_pipeline.services.imports.files import (
     Quarantine,
     file_id,
@@ -27,7 +28,6 @@ from evalcov_pipeline.services.labels.merging import MergeReport, merge_and_deri
 from evalcov_pipeline.services.labels.queue import record_labels
 from evalcov_pipeline.services.traffic.texts import redactor
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.warehouse import Warehouse
 
 _NO_ITEM = (
     "and no trace in the lake, verdict or result has this id: import that first"
@@ -141,7 +141,7 @@ def ingest_annotations(
                     "annotations", path, rejects.count, rejects.first, settings.quarantine
                 )
         contradicting = _contradictions(files)
-        warehouse = Warehouse(settings.warehouse, settings.lock_timeout_s)
+        warehouse = warehouse_of(settings)
         with warehouse.writer() as con:
             for file in files:
                 labels = []
@@ -170,7 +170,7 @@ def ingest_annotations(
             if rejected and not any(counts.values()) and not empty:
                 raise _nothing_taken(files, rejected, settings)
             merged, *_ = merge_and_derive(con, settings, at)
-        warehouse.publish(settings.published)
+        publish(settings)
     return AnnotationsReport(
         files=len(files), **counts, empty=empty, rejected=rejected, merged=merged
     )

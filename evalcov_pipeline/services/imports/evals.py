@@ -13,11 +13,12 @@ from evalcov_pipeline.formats import AUTO
 from evalcov_pipeline.services.evals.derived import derive_evals
 from evalcov_pipeline.services.evals.ledger import record_cases
 from evalcov_pipeline.services.evals.suite import add_results
+from evalcov_pipeline.services.home import publish, warehouse_of
 from evalcov_pipeline.services.imports.files import IngestReport, latest, rows_of
 from evalcov_pipeline.services.traffic.texts import redactor
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.lake import traffic_span
-from evalcov_pipeline.storage.warehouse import Columns, Warehouse
+from evalcov_pipeline.storage.warehouse import Columns
 
 _RESULTS: Columns = {
     "run_id": pl.String,
@@ -77,7 +78,7 @@ def ingest_evals(
     with reading as read:
         rows = [row for row, _ in read.rows]
         span = traffic_span(settings.lake)
-        with Warehouse(settings.warehouse, settings.lock_timeout_s).writer() as con:
+        with warehouse_of(settings).writer() as con:
             if kind == "evals":
                 cases = clean_cases(rows, redactor(settings.redaction))
                 report = record_cases(con, cases, at=at, actor="evalcov ingest evals")
@@ -93,7 +94,7 @@ def ingest_evals(
                 accepted = added + replaced
             derive_evals(con, settings, span[0] if span else None)
         rejected = read.rejected
-    Warehouse(settings.warehouse, settings.lock_timeout_s).publish(settings.published)
+    publish(settings)
     return IngestReport(
         files=len(read.quarantines),
         accepted=accepted,

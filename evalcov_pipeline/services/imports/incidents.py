@@ -16,13 +16,13 @@ from evalcov_pipeline.formats.incidents import INCIDENT
 from evalcov_pipeline.services.evals.derived import derive_evals
 from evalcov_pipeline.services.evals.incidents import incident_states, record_incidents
 from evalcov_pipeline.services.evals.ledger import newest_cases, record_cases
+from evalcov_pipeline.services.home import publish, warehouse_of
 from evalcov_pipeline.services.imports.evals import clean_cases
 from evalcov_pipeline.services.imports.files import Place, latest, rows_of
 from evalcov_pipeline.services.labels.incidents import queue_incidents
 from evalcov_pipeline.services.traffic.texts import redactor
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.lake import newest_query, traffic_span
-from evalcov_pipeline.storage.warehouse import Warehouse
 
 Case = dict[str, Any]
 _WRITTEN = ("title", "postmortem")
@@ -111,7 +111,7 @@ def ingest_incidents(
     """
     at = now or datetime.now(UTC).replace(tzinfo=None)
     found: dict[str, _Incident] = {}
-    warehouse = Warehouse(settings.warehouse, settings.lock_timeout_s)
+    warehouse = warehouse_of(settings)
     reading = rows_of(
         "incidents", paths, settings, format=format, mapping=mapping, latest=latest(now),
         progress=progress,
@@ -128,7 +128,7 @@ def ingest_incidents(
             tasks = queue_incidents(con, settings, at)
             states = incident_states(con)
         rejected = read.rejected
-    warehouse.publish(settings.published)
+    publish(settings)
     return IncidentsReport(
         files=len(read.quarantines),
         new=recorded.new,

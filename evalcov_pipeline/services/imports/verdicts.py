@@ -12,10 +12,11 @@ import polars as pl
 
 from evalcov_pipeline.formats import AUTO
 from evalcov_pipeline.formats.verdicts import VERSION
+from evalcov_pipeline.services.home import publish, warehouse_of
 from evalcov_pipeline.services.imports.evals import without_personal_data
 from evalcov_pipeline.services.imports.files import latest, rows_of
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.warehouse import Columns, Warehouse, frame, insert
+from evalcov_pipeline.storage.warehouse import Columns, frame, insert
 
 _KEY = ["item_id", "judge_id", *VERSION]
 _CONTENT = ["case_id", "category", "passed", "output", "model"]
@@ -83,10 +84,10 @@ def ingest_verdicts(
     with reading as read:
         rows = [row for row, _ in read.rows]
     verdicts = without_personal_data(pl.DataFrame(rows, schema=_VERDICTS), settings)
-    warehouse = Warehouse(settings.warehouse, settings.lock_timeout_s)
+    warehouse = warehouse_of(settings)
     with warehouse.writer() as con:
         counts = _record(con, verdicts, at)
-    warehouse.publish(settings.published)
+    publish(settings)
     return VerdictsReport(files=len(read.quarantines), **counts, rejected=read.rejected)
 
 

@@ -15,6 +15,7 @@ from evalcov_pipeline.cli.demo import SAMPLE
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.services.evals.incidents import lost_incident
 from evalcov_pipeline.services.evals.ledger import LEDGER, regression_cases
+from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.imports.evals import ingest_evals
 from evalcov_pipeline.services.imports.incidents import IncidentsReport, ingest_incidents
 from evalcov_pipeline.services.imports.traces import ingest_traces
@@ -22,7 +23,7 @@ from evalcov_pipeline.services.labels.merging import merge_and_derive
 from evalcov_pipeline.services.labels.queue import record_labels
 from evalcov_pipeline.settings import DEMO_MARK, FailureSettings, Settings, get_settings
 from evalcov_pipeline.storage.lake import compact_day, days_pending
-from evalcov_pipeline.storage.warehouse import Warehouse, frame
+from evalcov_pipeline.storage.warehouse import frame
 from evalcov_pipeline_tests.conftest import write_jsonl
 
 NOW = datetime(2026, 11, 21, 9)
@@ -52,7 +53,7 @@ def send(home: Settings, *rows: dict[str, Any], now: datetime = NOW) -> Incident
 
 
 def table(home: Settings, name: str) -> list[dict[str, Any]]:
-    with Warehouse(home.warehouse).reader() as con:
+    with warehouse_of(home).reader() as con:
         return frame(con, f"FROM {name} ORDER BY ALL").to_dicts()
 
 
@@ -249,7 +250,7 @@ def test_people_are_asked_about_as_many_traces_as_an_incident_lacks_cases(home: 
     assert send(home, row, now=LATER).tasks == 0
 
     no = {"task_id": task["task_id"], "rater": "ann", "keep": False}
-    with Warehouse(home.warehouse).writer() as con:
+    with warehouse_of(home).writer() as con:
         record_labels(con, [no], via="jsonl", recorded_at=LATER, redact_all=list)
     assert send(home, row, now=LATER).tasks == 1
     asked = {task["trace_id"] for task in table(home, "annotation_queue")}
@@ -261,7 +262,7 @@ def test_a_trace_that_people_keep_guards_its_incident(home: Settings) -> None:
     send(home, incident(trace_ids=["t0-1"]))
     (task,) = table(home, "annotation_queue")
     kept = {"task_id": task["task_id"], "rater": "ann", "keep": True, "passed": False}
-    with Warehouse(home.warehouse).writer() as con:
+    with warehouse_of(home).writer() as con:
         labels = [kept | {"expected": "Refund within 14 days."}]
         record_labels(con, labels, via="jsonl", recorded_at=LATER, redact_all=list)
         merge_and_derive(con, home, LATER)
@@ -352,7 +353,7 @@ def test_a_regression_case_that_left_the_suite_is_missed_though_the_chain_holds(
 ) -> None:
     send(home, incident(cases=[case("a", case_id="a"), case("c", case_id="c")]))
     send(home, incident(cases=[case("b", case_id="b", supersedes="a")]))
-    with Warehouse(home.warehouse).writer() as con:
+    with warehouse_of(home).writer() as con:
         found = regression_cases(con)
         assert (found.active, found.superseded, found.lost) == ({"b", "c"}, {"a"}, None)
         con.execute("DELETE FROM eval_cases WHERE case_id = 'b'")
@@ -366,7 +367,7 @@ def test_a_regression_case_that_left_the_suite_is_missed_though_the_chain_holds(
 
 def test_a_broken_history_takes_no_incident_that_could_hide_it(home: Settings) -> None:
     send(home, incident())
-    with Warehouse(home.warehouse).writer() as con:
+    with warehouse_of(home).writer() as con:
         con.execute("UPDATE incident_events SET payload = '{'")
     shown = table(home, "incidents")
     with pytest.raises(BadInput, match="incidents is broken at event 1"):

@@ -16,6 +16,7 @@ from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.services.evals.ledger import record_cases
 from evalcov_pipeline.services.failures.audit import Audit, audit, quarter_of
 from evalcov_pipeline.services.failures.precision import judged_tasks
+from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.labels.merging import merge_and_derive
 from evalcov_pipeline.services.labels.queue import enqueue, record_labels
 from evalcov_pipeline.services.traffic.vectors import embedder, vector_cache
@@ -134,7 +135,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         as_of=pl.col("started_at").dt.truncate("1w") + timedelta(weeks=1),
         signal=pl.lit("thumbs_down"), strength=pl.lit(1.0), evidence=pl.lit("thumbs down"),
     )  # fmt: skip
-    with Warehouse(settings.warehouse).writer() as con:
+    with warehouse_of(settings).writer() as con:
         insert(con, "failure_signals", signalled.drop("text"))
         for row in batch.select("batch_id", "started_at").unique("batch_id").to_dicts():
             monday = row["started_at"] - timedelta(days=row["started_at"].weekday())
@@ -183,7 +184,7 @@ def home(asked: Settings, tmp_path: Path) -> Settings:
 
 
 def look(home: Settings, day: date | None = DAY) -> Audit:
-    return audit(Warehouse(home.warehouse), home, day)
+    return audit(warehouse_of(home), home, day)
 
 
 def kinds(found: Audit) -> dict[str, dict[str, Any]]:
@@ -229,7 +230,7 @@ def test_the_cases_of_a_kind_are_counted_as_they_were_then(home: Settings) -> No
         result | {"run_id": "r-1", "repeat": 1, "passed": False},
         result | {"run_id": "r-2", "repeat": 0, "passed": False, "variant": "known_bad"},
     ]
-    with Warehouse(home.warehouse).writer() as con:
+    with warehouse_of(home).writer() as con:
         record_cases(con, [*cases, late], at=at, actor="test")
         insert(con, "eval_results", pl.DataFrame(tries))
         merge_and_derive(con, home, at)
@@ -237,7 +238,7 @@ def test_the_cases_of_a_kind_are_counted_as_they_were_then(home: Settings) -> No
     assert (refunds["eval_cases"], refunds["regression_cases"]) == (3, 1)
     assert (refunds["status"], refunds["last_failed_at"]) == ("never_failed", None)
     assert refunds["newest_case_at"] == datetime(2026, 9, 22)
-    with Warehouse(home.warehouse).writer() as con:
+    with warehouse_of(home).writer() as con:
         failed = result | {"run_id": "r-3", "repeat": 0, "passed": False}
         insert(con, "eval_results", pl.DataFrame([failed]).cast({"variant": pl.String}))
     refunds = kinds(look(home))["refunds"]
@@ -245,7 +246,7 @@ def test_the_cases_of_a_kind_are_counted_as_they_were_then(home: Settings) -> No
 
 
 def test_without_labels_of_batches_there_is_no_rate_and_the_reason_says_so(home: Settings) -> None:
-    with Warehouse(home.warehouse).writer() as con:
+    with warehouse_of(home).writer() as con:
         con.execute("DELETE FROM failure_picks")
     refunds = kinds(look(home))["refunds"]
     assert refunds["rate"] is None

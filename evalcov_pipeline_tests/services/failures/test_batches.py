@@ -16,12 +16,13 @@ import pytest
 from evalcov_pipeline.defs.assets.failure_batches import failure_batches
 from evalcov_pipeline.defs.support.resources import warehouse_resource
 from evalcov_pipeline.services.failures.batches import Week, examine_week, newest_batch, record_week
+from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.labels.merging import merge_and_derive
 from evalcov_pipeline.services.labels.queue import enqueue, record_labels
 from evalcov_pipeline.services.traffic.vectors import vector_cache
 from evalcov_pipeline.settings import FailureSettings, Settings
 from evalcov_pipeline.storage.lake import compact_day, days_pending, lake_connection
-from evalcov_pipeline.storage.warehouse import Warehouse, frame, insert
+from evalcov_pipeline.storage.warehouse import frame, insert
 from evalcov_pipeline_tests.conftest import (
     FIRST_DAY,
     TOPICS,
@@ -62,7 +63,7 @@ def traffic(tmp_path_factory: pytest.TempPathFactory) -> Settings:
                 evidence=pl.lit(f"{name} was seen"),
             )
         )
-    with Warehouse(settings.warehouse).writer() as con:
+    with warehouse_of(settings).writer() as con:
         insert(con, "failure_signals", pl.concat(rows))
     return settings
 
@@ -79,7 +80,7 @@ def with_rules(settings: Settings, **rules: Any) -> Settings:
 
 
 def draw(settings: Settings, as_of: datetime = AS_OF, at: datetime = NOW, ask: bool = True) -> Week:
-    warehouse = Warehouse(settings.warehouse)
+    warehouse = warehouse_of(settings)
     week = examine_week(warehouse, settings, as_of, at, ask=ask)
     with warehouse.writer() as con:
         record_week(con, as_of, week)
@@ -87,7 +88,7 @@ def draw(settings: Settings, as_of: datetime = AS_OF, at: datetime = NOW, ask: b
 
 
 def read(settings: Settings, query: str) -> pl.DataFrame:
-    with Warehouse(settings.warehouse).reader() as con:
+    with warehouse_of(settings).reader() as con:
         return frame(con, query)
 
 
@@ -100,7 +101,7 @@ def say(settings: Settings, task_ids: Sequence[str], at: datetime = NOW, **label
         {"task_id": name, "rater": "ann", "keep": False, "passed": False, "at": at} | label
         for name in task_ids
     ]
-    with Warehouse(settings.warehouse).writer() as con:
+    with warehouse_of(settings).writer() as con:
         record_labels(con, rows, via="jsonl", recorded_at=at, redact_all=list)
 
 
@@ -136,7 +137,7 @@ def test_the_newest_batch_is_told_with_what_waits(settings: Settings) -> None:
     draw(settings, BEFORE)
     draw(settings)
     say(settings, picks(settings).filter(batch_id="failures-20261012")["task_id"][:4].to_list())
-    with Warehouse(settings.warehouse).reader() as con:
+    with warehouse_of(settings).reader() as con:
         assert newest_batch(con) == {
             "batch_id": "failures-20261012", "as_of": AS_OF, "size": 15, "waiting": 11,
             "waiting_of_all": 26,
@@ -156,7 +157,7 @@ def test_nothing_like_a_case_or_a_task_is_asked(settings: Settings) -> None:
     known = [{"input": f"how do i {topic} {n}"} for topic in TOPICS[:6] for n in range(60)]
     import_rows(settings, "evals", known, "suite")
     waiting = {"text": f"how do i {TOPICS[6]}", "text_hash": "t6"}
-    with Warehouse(settings.warehouse).writer() as con:
+    with warehouse_of(settings).writer() as con:
         merge_and_derive(con, settings, NOW)
         enqueue(con, tasks([waiting]))
     week = draw(settings)
@@ -173,7 +174,7 @@ def test_a_batch_that_somebody_labels_stays_whatever_is_found_later(settings: Se
     draw(settings)
     say(settings, picks(settings)["task_id"][:1].to_list())
     before = everything(settings)[:3]
-    with Warehouse(settings.warehouse).writer() as con:
+    with warehouse_of(settings).writer() as con:
         con.execute("DELETE FROM failure_signals WHERE signal = 'rephrase'")
     week = draw(settings)
     assert week.batch is None
@@ -186,7 +187,7 @@ def test_an_unlabelled_batch_follows_the_signals_and_loses_no_label_that_comes_l
 ) -> None:
     draw(settings)
     first = set(picks(settings)["task_id"])
-    with Warehouse(settings.warehouse).writer() as con:
+    with warehouse_of(settings).writer() as con:
         con.execute("DELETE FROM failure_signals WHERE signal = 'rephrase'")
     draw(settings)
     dropped = sorted(first - set(picks(settings)["task_id"]))
@@ -201,7 +202,7 @@ def test_an_unlabelled_batch_follows_the_signals_and_loses_no_label_that_comes_l
 def test_who_has_two_batches_waiting_is_asked_no_more(settings: Settings) -> None:
     settings = with_rules(settings, batch_size=5)
     asked = [{"text": f"q {n}", "text_hash": f"h{n}"} for n in range(11)]
-    with Warehouse(settings.warehouse).writer() as con:
+    with warehouse_of(settings).writer() as con:
         enqueue(con, tasks(asked, purpose="failure", batch_id="failures-20260101"))
     week = draw(settings)
     assert week.batch is None
@@ -220,7 +221,7 @@ def test_older_weeks_are_measured_and_not_asked_about(settings: Settings) -> Non
 
 
 def test_a_week_without_a_signal_asks_nobody(settings: Settings) -> None:
-    with Warehouse(settings.warehouse).writer() as con:
+    with warehouse_of(settings).writer() as con:
         con.execute("DELETE FROM failure_signals")
     week = draw(settings)
     assert week.batch is None
@@ -264,7 +265,7 @@ def test_what_people_learnt_moves_the_next_batch(settings: Settings) -> None:
 
 
 def test_a_batch_is_recorded_whole_or_not_at_all(settings: Settings) -> None:
-    warehouse = Warehouse(settings.warehouse)
+    warehouse = warehouse_of(settings)
     week = examine_week(warehouse, settings, AS_OF, NOW, ask=True)
 
     def record_half() -> None:

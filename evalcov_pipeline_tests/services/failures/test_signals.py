@@ -14,10 +14,11 @@ import pytest
 
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.services.failures.signals import WeekSignals, find_signals, write_signals
+from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.traffic.texts import forget_unused_texts, redactor
 from evalcov_pipeline.settings import FailureSettings, Settings
 from evalcov_pipeline.storage.lake import compact_day, days_pending
-from evalcov_pipeline.storage.warehouse import Warehouse, frame, insert
+from evalcov_pipeline.storage.warehouse import frame, insert
 from evalcov_pipeline_tests.conftest import (
     FIRST_DAY,
     import_rows,
@@ -77,7 +78,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 def found(settings: Settings, weeks: int = 2) -> WeekSignals:
-    with Warehouse(settings.warehouse).reader() as con:
+    with warehouse_of(settings).reader() as con:
         as_of = FIRST_DAY + timedelta(weeks=weeks)
         week = find_signals(con, settings, as_of, redactor(settings.redaction))
     assert week is not None
@@ -136,7 +137,7 @@ def test_thresholds_are_those_of_the_source_and_say_why(week: WeekSignals) -> No
 
 
 def test_a_week_written_twice_is_as_written_once(home: Settings) -> None:
-    warehouse = Warehouse(home.warehouse)
+    warehouse = warehouse_of(home)
     kept = []
     for _ in range(2):
         for weeks in (1, 2):
@@ -149,7 +150,7 @@ def test_a_week_written_twice_is_as_written_once(home: Settings) -> None:
 
 
 def test_texts_of_signals_picks_and_tasks_are_kept(home: Settings, week: WeekSignals) -> None:
-    warehouse = Warehouse(home.warehouse)
+    warehouse = warehouse_of(home)
     pick = {
         "batch_id": "b", "task_id": "t", "source": "s", "trace_id": "x", "turn_index": 0,
         "text_hash": "picked", "signals": ["friction"], "inclusion_probability": 0.5,
@@ -310,7 +311,7 @@ def test_an_answer_is_confident_but_wrong_once_people_have_said_so(
     settings = home.model_copy(update={"home": tmp_path / "home"})
     (tmp_path / "home").mkdir()
     settings.lake.symlink_to(home.lake)
-    with Warehouse(settings.warehouse).writer() as con:
+    with warehouse_of(settings).writer() as con:
         insert(con, "annotation_queue", tasks([asked | place]))
         label(con, 1, "anna", False, at)
     assert (("angry", 0, "confident_but_wrong") in odd(found(settings))) is expected
@@ -333,7 +334,7 @@ def test_only_what_people_say_now_makes_an_answer_wrong(
     settings.lake.symlink_to(home.lake)
     (task,) = week.signals.filter(session_id="angry").to_dicts()
     place = {name: task[name] for name in ("source", "trace_id", "turn_index")}
-    with Warehouse(settings.warehouse).writer() as con:
+    with warehouse_of(settings).writer() as con:
         insert(con, "annotation_queue", tasks([{"text": "text", "text_hash": "h"} | place]))
         if later.pop("first", True):
             label(con, 1, "anna", False, AS_OF - timedelta(hours=2))
@@ -342,6 +343,6 @@ def test_only_what_people_say_now_makes_an_answer_wrong(
 
 
 def test_a_week_without_turns_has_no_signals(home: Settings) -> None:
-    with Warehouse(home.warehouse).reader() as con:
+    with warehouse_of(home).reader() as con:
         empty = find_signals(con, home, AS_OF + timedelta(weeks=9), redactor(home.redaction))
     assert empty is None

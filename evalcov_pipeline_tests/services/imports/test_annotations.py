@@ -26,12 +26,13 @@ from evalcov_pipeline.formats import find
 from evalcov_pipeline.formats.annotations import dialogue, write_csv
 from evalcov_pipeline.formats.label_studio import INTERFACE
 from evalcov_pipeline.formats.label_studio import write as write_label_studio
+from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.imports.annotations import AnnotationsReport, ingest_annotations
 from evalcov_pipeline.services.labels.queue import enqueue, record_labels
 from evalcov_pipeline.services.refresh.plan import refresh
 from evalcov_pipeline.services.traffic.vectors import vector_cache
 from evalcov_pipeline.settings import Settings, get_settings
-from evalcov_pipeline.storage.warehouse import Warehouse, frame
+from evalcov_pipeline.storage.warehouse import frame
 from evalcov_pipeline_tests.conftest import (
     CONTEXT,
     FIRST_DAY,
@@ -53,7 +54,7 @@ def home(tmp_path: Path) -> Settings:
     """A home with a queue of four tasks; task-3 wants two raters."""
     settings = quick_settings(tmp_path / "home")
     asked = [{"text": f"how do i do {i}", "text_hash": f"h{i}"} for i in range(4)]
-    with Warehouse(settings.warehouse).writer() as con:
+    with warehouse_of(settings).writer() as con:
         enqueue(con, tasks([*asked[:3], asked[3] | {"raters_wanted": 2}]))
     return settings
 
@@ -79,13 +80,13 @@ def counts(report: AnnotationsReport) -> dict[str, int]:
 
 
 def held(settings: Settings, columns: str = "task_id, rater, keep") -> list[tuple[Any, ...]]:
-    with Warehouse(settings.warehouse).reader() as con:
+    with warehouse_of(settings).reader() as con:
         query = f"SELECT {columns} FROM annotations ORDER BY task_id, rater"
         return con.execute(query).fetchall()
 
 
 def status(settings: Settings, task: str) -> str:
-    with Warehouse(settings.warehouse).reader() as con:
+    with warehouse_of(settings).reader() as con:
         row = con.execute("SELECT status FROM annotation_queue WHERE task_id = ?", [task])
         return str(row.fetchall()[0][0])
 
@@ -199,7 +200,7 @@ def test_an_old_file_does_not_undo_what_was_said_since(home: Settings) -> None:
     path = jsonl(home, label("task-0", keep=True))
     os.utime(path, (0, (NOW - timedelta(days=2)).replace(tzinfo=UTC).timestamp()))
     bring(home, path)
-    with Warehouse(home.warehouse).writer() as con:
+    with warehouse_of(home).writer() as con:
         later = [label("task-0", keep=False)]
         record_labels(con, later, via="review", recorded_at=NOW, redact_all=list)
     assert counts(bring(home, path)) == {"unchanged": 1}
@@ -211,7 +212,7 @@ def test_a_rater_s_later_word_counts_and_both_are_kept(home: Settings) -> None:
     report = bring(home, jsonl(home, label(keep=False, at=late), label(keep=True, at=early)))
     assert counts(report) == {"new": 1, "outdated": 1}
     assert held(home) == [("task-0", "ann", False)]
-    with Warehouse(home.warehouse).reader() as con:
+    with warehouse_of(home).reader() as con:
         assert frame(con, "SELECT keep FROM annotation_events").height == 2
 
 
@@ -250,7 +251,7 @@ def spreadsheet(
 def test_a_queue_comes_back_from_a_spreadsheet(
     home: Settings, tmp_path: Path, delimiter: str
 ) -> None:
-    with Warehouse(home.warehouse).reader() as con:
+    with warehouse_of(home).reader() as con:
         exported = exported_cells(frame(con, "SELECT * FROM annotation_queue ORDER BY task_id"))
     words = [("TRUE", "FALSE"), ("yes", "0"), ("1.0", "fail"), ("Keep", "0.0")]
     filled = [
@@ -456,7 +457,7 @@ def test_personal_data_leaves_by_no_way(tmp_path: Path, run: Run) -> None:
     import_rows(settings, "evals", cases(12), "suite")
     run_weeks(settings, "weekly_coverage", FIRST_DAY.date())
     drawn = refresh(
-        Warehouse(settings.warehouse), settings, vector_cache(settings),
+        warehouse_of(settings), settings, vector_cache(settings),
         trigger="manual", created_at=NOW, budget=10,
     )  # fmt: skip
     assert drawn.plan["budget"] == 10

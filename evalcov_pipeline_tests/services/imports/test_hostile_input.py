@@ -26,6 +26,7 @@ from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats import find
 from evalcov_pipeline.formats.lines import LONGEST_LINE, Reject, lines, open_bytes
 from evalcov_pipeline.formats.rows import inert, read_rows
+from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.imports.evals import ingest_evals
 from evalcov_pipeline.services.imports.traces import ingest_traces
 from evalcov_pipeline.settings import Settings, get_settings
@@ -422,7 +423,7 @@ def test_a_file_without_a_single_good_row_is_given_up(settings: Settings, tmp_pa
 
 
 def results_of(settings: Settings) -> list[tuple[Any, ...]]:
-    with Warehouse(settings.warehouse).reader() as con:
+    with warehouse_of(settings).reader() as con:
         return con.sql('SELECT case_id, passed, "at" FROM eval_results ORDER BY ALL').fetchall()
 
 
@@ -445,7 +446,7 @@ def test_of_several_cases_with_one_id_the_last_counts(settings: Settings, tmp_pa
     both = [{"case_id": "c", "input": "one"}, {"case_id": "c", "input": "two"}]
     report = ingest_evals("evals", [write_jsonl(tmp_path / "e.jsonl", both)], settings)
     assert (report.accepted, report.duplicate) == (1, 1)
-    with Warehouse(settings.warehouse).reader() as con:
+    with warehouse_of(settings).reader() as con:
         assert con.sql("SELECT input FROM eval_cases").fetchall() == [("two",)]
 
 

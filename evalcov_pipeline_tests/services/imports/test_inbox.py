@@ -17,9 +17,9 @@ from evalcov_pipeline.defs.automation.events import (
     materialized,
 )
 from evalcov_pipeline.defs.automation.inbox import files_landed
+from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.imports.evals import ingest_evals
 from evalcov_pipeline.settings import DEMO_MARK, Settings
-from evalcov_pipeline.storage.warehouse import Warehouse
 from evalcov_pipeline_tests.conftest import FIRST_DAY, cases, quick_settings, turns, write_jsonl
 
 
@@ -66,7 +66,7 @@ def landing(tmp_path: Path) -> Iterator[Landing]:
 
 
 def n_cases(settings: Settings) -> int:
-    with Warehouse(settings.warehouse, 10).reader() as con:
+    with warehouse_of(settings).reader() as con:
         return int(con.execute("SELECT count(*) FROM eval_cases").fetchall()[0][0])
 
 
@@ -149,7 +149,7 @@ def test_traces_that_land_become_turns(landing: Landing) -> None:
 
 def test_labels_that_land_are_merged_and_told(landing: Landing, queued_home: Settings) -> None:
     landing = Landing(landing.instance, queued_home)
-    with Warehouse(queued_home.warehouse, 10).reader() as con:
+    with warehouse_of(queued_home).reader() as con:
         task_id, tasks = con.execute(
             "SELECT min(task_id), count(*) FROM annotation_queue WHERE raters_wanted = 1"
             " AND status = 'open'"

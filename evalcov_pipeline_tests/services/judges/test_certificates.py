@@ -19,6 +19,7 @@ from evalcov_pipeline.defs.assets.judges import judge_calibration
 from evalcov_pipeline.defs.support.resources import warehouse_resource
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.services.coverage.week import week_report
+from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.imports import inbox
 from evalcov_pipeline.services.imports.annotations import AnnotationsReport, ingest_annotations
 from evalcov_pipeline.services.imports.verdicts import VerdictsReport, ingest_verdicts
@@ -32,7 +33,7 @@ from evalcov_pipeline.services.judges.top_up import planned, queue_refused, queu
 from evalcov_pipeline.services.sessions.scores import session_report
 from evalcov_pipeline.services.traffic.vectors import vector_cache
 from evalcov_pipeline.settings import JudgeSettings, Settings, get_settings
-from evalcov_pipeline.storage.warehouse import Warehouse, frame
+from evalcov_pipeline.storage.warehouse import frame
 from evalcov_pipeline_tests.conftest import (
     LAST_WEEK,
     cases,
@@ -94,7 +95,7 @@ def told(settings: Settings, rows: Sequence[Mapping[str, Any]]) -> AnnotationsRe
 
 
 def table(settings: Settings, query: str) -> list[dict[str, Any]]:
-    with Warehouse(settings.warehouse).reader() as con:
+    with warehouse_of(settings).reader() as con:
         return frame(con, query).to_dicts()
 
 
@@ -104,7 +105,7 @@ def counts(report: VerdictsReport) -> dict[str, int]:
 
 def certify(settings: Settings, as_of: datetime = AS_OF) -> dict[tuple[str, str], dict[str, Any]]:
     """Write a week's certificates; by judge (with its prompt) and category."""
-    with Warehouse(settings.warehouse).writer() as con:
+    with warehouse_of(settings).writer() as con:
         write_certificates(con, calibration(con, settings, as_of))
         rows = frame(con, "SELECT * FROM judge_calibration WHERE calibrated_at = ?", [as_of])
     return {
@@ -207,14 +208,14 @@ def test_an_answer_to_nobody_knows_what_calibrates_and_becomes_no_case(home: Set
     report = told(home, [label("a", False, keep=True, expected="Within 14 days.")])
     assert (report.new, report.decided, report.merged.added) == (1, 1, 0)
     assert table(home, "SELECT case_id FROM eval_cases") == []
-    with Warehouse(home.warehouse).reader() as con:
+    with warehouse_of(home).reader() as con:
         assert calibration(con, home, AS_OF).labels["item_id"].to_list() == ["a"]
 
 
 def test_labels_of_people_alone_are_held_against_a_judge(home: Settings) -> None:
     say(home, [verdict("a", True), verdict("b", True)])
     told(home, [label("a", True), label("b", True, "near")])
-    with Warehouse(home.warehouse).writer() as con:
+    with warehouse_of(home).writer() as con:
         con.execute("UPDATE annotation_events SET via = 'suggestion' WHERE rater = 'near'")
         held = calibration(con, home, AS_OF)
     assert held.labels["item_id"].to_list() == ["a"]
@@ -230,7 +231,7 @@ def test_a_judge_that_people_contradict_is_refused_from_the_week_that_shows_it(
     found = certify(home)
     assert before == {}
     assert found["judge", "returns"]["verdict"] == "REFUSED"
-    with Warehouse(home.warehouse).reader() as con:
+    with warehouse_of(home).reader() as con:
         assert refused_judges(con, AS_OF - timedelta(weeks=1)) == {}
         assert refused_judges(con, AS_OF) == {"returns": frozenset({"judge"})}
         assert refused_judges(con, AS_OF + timedelta(weeks=9)) == refused_judges(con, AS_OF)
@@ -272,7 +273,7 @@ def test_where_everything_passes_or_fails_nobody_is_refused(home: Settings, says
     say(home, verdicts_of([says] * 60))
     told(home, labels_of([says] * 60))
     assert certify(home)["judge", "returns"]["verdict"] == "INSUFFICIENT"
-    with Warehouse(home.warehouse).reader() as con:
+    with warehouse_of(home).reader() as con:
         assert refused_judges(con, AS_OF) == {}
 
 
@@ -283,7 +284,7 @@ def test_a_new_prompt_is_no_pardon_and_a_new_judge_starts_afresh(home: Settings)
     say(home, [verdict("b", True, prompt_version="v2"), verdict("b", True, "other")])
     found = certify(home)
     assert found["judge v2", "returns"]["verdict"] == "INSUFFICIENT"
-    with Warehouse(home.warehouse).reader() as con:
+    with warehouse_of(home).reader() as con:
         assert refused_judges(con, AS_OF) == {"returns": frozenset({"judge"})}
 
 
@@ -293,11 +294,11 @@ def test_a_top_up_asks_once_and_waits(home: Settings) -> None:
     told(home, labels_of(people[:30]))
 
     def ask(as_of: datetime) -> int:
-        with Warehouse(home.warehouse).writer() as con:
+        with warehouse_of(home).writer() as con:
             return queue_top_up(con, home, calibration(con, home, as_of), NOW)
 
     assert (ask(AS_OF), ask(AS_OF), ask(AS_OF + timedelta(weeks=1))) == (20, 0, 0)
-    with Warehouse(home.warehouse).reader() as con:
+    with warehouse_of(home).reader() as con:
         plan = planned(con, AS_OF)
     tasks = table(home, f"SELECT * FROM annotation_queue WHERE batch_id = 'judge-{AS_OF:%Y%m%d}'")
     assert {task["task_id"] for task in tasks} == set(plan["task_id"])
@@ -314,7 +315,7 @@ def test_a_top_up_asks_once_and_waits(home: Settings) -> None:
 def test_without_a_top_up_nobody_is_asked(home: Settings) -> None:
     say(home, verdicts_of([True] * 9))
     settings = home.model_copy(update={"judges": JudgeSettings(top_up=0)})
-    with Warehouse(home.warehouse).writer() as con:
+    with warehouse_of(home).writer() as con:
         assert queue_top_up(con, settings, calibration(con, settings, AS_OF), NOW) == 0
 
 
@@ -348,7 +349,7 @@ def refused(refused_once: Settings, tmp_path: Path) -> Settings:
 
 
 def test_refused_verdicts_are_left_out_and_counted(refused_once: Settings) -> None:
-    with Warehouse(refused_once.warehouse).reader() as con:
+    with warehouse_of(refused_once).reader() as con:
         found = admitted_results(con, "run", AS_OF)
         before = admitted_results(con, "run", AS_OF - timedelta(days=1))
     assert (found.left_out, len(found.results)) == (10, 20)
@@ -359,21 +360,21 @@ def test_refused_verdicts_are_left_out_and_counted(refused_once: Settings) -> No
 
 def test_refused_answers_go_to_people_whose_word_counts_instead(refused: Settings) -> None:
     settings = refused.model_copy(update={"judges": JudgeSettings(top_up=4)})
-    with Warehouse(refused.warehouse).writer() as con:
+    with warehouse_of(refused).writer() as con:
         assert queue_refused(con, settings, AS_OF, NOW) == 4
         assert queue_refused(con, settings, AS_OF, NOW) == 0
     tasks = table(refused, "SELECT * FROM annotation_queue WHERE batch_id LIKE 'refused-%'")
     assert all(task["item_id"] == f"run/c{task['text'].split()[1]}" for task in tasks)
     assert all(task["answer"].replace("answer", "question") == task["text"] for task in tasks)
     told(refused, [label(task["item_id"], False) for task in tasks])
-    with Warehouse(refused.warehouse).reader() as con:
+    with warehouse_of(refused).reader() as con:
         found = admitted_results(con, "run", AS_OF)
     assert (found.left_out, len(found.results)) == (6, 24)
     assert found.results.filter(~pl.col("passed")).height == 4
 
 
 def test_tasks_about_an_earlier_week_s_answers_are_closed(refused: Settings) -> None:
-    with Warehouse(refused.warehouse).writer() as con:
+    with warehouse_of(refused).writer() as con:
         queue_refused(con, refused, AS_OF, NOW)
         write_certificates(con, calibration(con, refused, AS_OF + timedelta(weeks=1)))
         queue_refused(con, refused, AS_OF + timedelta(weeks=1), NOW)
@@ -401,9 +402,9 @@ def test_a_week_is_scored_without_refused_verdicts(copy: Settings) -> None:
     (shown,) = made.asset_materializations_for_node("judge_calibration")[:1]
     assert f"| j-1 | {topic} | REFUSED | 120 |" in str(shown.metadata["certificates"].value)
 
-    with Warehouse(copy.warehouse).reader() as con:
+    with warehouse_of(copy).reader() as con:
         sessions = session_report(con, copy, AS_OF)
-    queries = week_report(Warehouse(copy.warehouse), copy, vector_cache(copy), AS_OF)
+    queries = week_report(warehouse_of(copy), copy, vector_cache(copy), AS_OF)
     said = zip(results("run-1", LAST_WEEK), cases(60), strict=True)
     believed = [result["passed"] for result, case in said if case["category"] != topic]
     assert queries is not None

@@ -11,11 +11,12 @@ import pytest
 from evalcov_pipeline.core.labels.decision import Label, lacks_truth, resolve
 from evalcov_pipeline.review.app import make_app
 from evalcov_pipeline.services.evals.ledger import lost_regression
+from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.imports.annotations import ingest_annotations
 from evalcov_pipeline.services.labels.merging import MergeReport, merge_and_derive
 from evalcov_pipeline.services.labels.queue import enqueue, record_labels
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.warehouse import Warehouse, frame
+from evalcov_pipeline.storage.warehouse import frame
 from evalcov_pipeline_tests.conftest import quick_settings, tasks, write_jsonl
 from evalcov_pipeline_tests.review.test_review import PORT, Browser
 
@@ -35,7 +36,7 @@ def home(tmp_path: Path) -> Settings:
     ]
     asked = [{"plan_id": None, "text": f"how do i {t['task_id']}", "text_hash": "h"} for t in about]
     rows = tasks([a | b for a, b in zip(asked, about, strict=True)], created_at=NOW, trace_id="t-1")
-    with Warehouse(settings.warehouse).writer() as con:
+    with warehouse_of(settings).writer() as con:
         enqueue(con, rows)
     return settings
 
@@ -43,19 +44,19 @@ def home(tmp_path: Path) -> Settings:
 def say(home: Settings, task: str, rater: str = "ann", minute: int = 0, **said: Any) -> None:
     at = NOW + timedelta(minutes=minute)
     label = {"task_id": task, "rater": rater, "keep": True, "passed": False, "at": at} | said
-    with Warehouse(home.warehouse).writer() as con:
+    with warehouse_of(home).writer() as con:
         record_labels(con, [label], via="jsonl", recorded_at=at, redact_all=list)
 
 
 def merge(home: Settings) -> MergeReport:
-    with Warehouse(home.warehouse).writer() as con:
+    with warehouse_of(home).writer() as con:
         report, *_ = merge_and_derive(con, home, NOW + timedelta(days=1))
         assert lost_regression(con) is None
     return report
 
 
 def read(home: Settings, query: str) -> list[dict[str, Any]]:
-    with Warehouse(home.warehouse).reader() as con:
+    with warehouse_of(home).reader() as con:
         return frame(con, query).to_dicts()
 
 
@@ -138,7 +139,7 @@ def test_labels_that_a_judge_is_held_against_make_no_other_case(
 def test_a_suggestion_is_no_ground_truth_of_a_failure(home: Settings) -> None:
     label = {"rater": "suggestion:neighbours", "keep": True, "passed": False, "expected": RIGHT}
     labels = [label | {"task_id": task, "at": NOW} for task in ("bad", "new")]
-    with Warehouse(home.warehouse).writer() as con:
+    with warehouse_of(home).writer() as con:
         report = record_labels(con, labels, via="suggestion", recorded_at=NOW, redact_all=list)
     assert (report.new, report.refused) == (1, ((0, "bad"),))
     assert [row["task_id"] for row in read(home, "SELECT * FROM annotations")] == ["new"]

@@ -11,6 +11,7 @@ import pytest
 
 from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.services.evals.ledger import broken_link
+from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.imports.evals import ingest_evals
 from evalcov_pipeline.services.labels.merging import MergeReport, merge_and_derive
 from evalcov_pipeline.services.labels.queue import enqueue, record_labels
@@ -38,7 +39,7 @@ def queue(settings: Settings, *task_ids: str, **fields: Any) -> None:
 
 
 def warehouse(settings: Settings) -> Warehouse:
-    return Warehouse(settings.warehouse)
+    return warehouse_of(settings)
 
 
 def say(settings: Settings, task: str, at: datetime = LABELLED, **fields: Any) -> None:

@@ -29,13 +29,14 @@ from evalcov_pipeline.core.labels.suggestions import (
 from evalcov_pipeline.core.text.normalise import text_hash
 from evalcov_pipeline.defs.assets.suggestions import suggestions
 from evalcov_pipeline.defs.support.resources import warehouse_resource
+from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.labels.proposals import Prepared, prepare
 from evalcov_pipeline.services.labels.queue import enqueue, record_labels
 from evalcov_pipeline.services.labels.suggestions import SuggestionReport, record
 from evalcov_pipeline.services.traffic.vectors import embedder, vector_cache
 from evalcov_pipeline.settings import Settings, SuggestionSettings, get_settings
 from evalcov_pipeline.storage.vectors import embed_texts
-from evalcov_pipeline.storage.warehouse import Warehouse, frame
+from evalcov_pipeline.storage.warehouse import frame
 from evalcov_pipeline_tests.conftest import quick_settings
 
 NOON = datetime(2026, 11, 2, 12)
@@ -142,7 +143,7 @@ class Desk:
         self.settings: Settings = quick_settings(
             folder / "home", suggestions=SuggestionSettings(**rules)
         )
-        self.warehouse = Warehouse(self.settings.warehouse)
+        self.warehouse = warehouse_of(self.settings)
         self._times = count()
 
     def now(self) -> datetime:

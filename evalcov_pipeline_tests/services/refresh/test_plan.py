@@ -14,11 +14,12 @@ import pytest
 
 from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.services.home import publish, warehouse_of
 from evalcov_pipeline.services.labels.queue import record_labels
 from evalcov_pipeline.services.refresh.plan import Refresh, refresh
 from evalcov_pipeline.services.traffic.vectors import vector_cache
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.warehouse import Warehouse, frame
+from evalcov_pipeline.storage.warehouse import frame
 from evalcov_pipeline_tests.conftest import (
     LAST_WEEK,
     TOPICS,
@@ -58,7 +59,7 @@ def gappy(narrow: Settings, tmp_path: Path) -> Settings:
 
 def plan(settings: Settings, **wanted: Any) -> Refresh:
     return refresh(
-        Warehouse(settings.warehouse),
+        warehouse_of(settings),
         settings,
         vector_cache(settings),
         **{"trigger": "manual", "created_at": NOW, "budget": 20, **wanted},
@@ -70,7 +71,7 @@ def with_rules(settings: Settings, **rules: Any) -> Settings:
 
 
 def tasks(settings: Settings) -> pl.DataFrame:
-    with Warehouse(settings.warehouse).reader() as con:
+    with warehouse_of(settings).reader() as con:
         return frame(
             con,
             "SELECT q.*, c.pool, c.rank, c.session_id, c.inclusion_probability"
@@ -97,7 +98,7 @@ def test_a_plan_queues_as_many_queries_as_asked_for(gappy: Settings) -> None:
 
 def test_the_same_plan_is_drawn_again_from_the_same_home(gappy: Settings) -> None:
     first = plan(gappy).candidates["text_hash"].to_list()
-    with Warehouse(gappy.warehouse).writer() as con:
+    with warehouse_of(gappy).writer() as con:
         for table in ("refresh_plans", "refresh_candidates", "annotation_queue"):
             con.execute(f"DELETE FROM {table}")
     assert plan(gappy).candidates["text_hash"].to_list() == first
@@ -134,7 +135,7 @@ def test_what_people_kept_is_not_drawn_again_and_counts_in_the_keep_rate(gappy: 
         {"task_id": task, "rater": "ann", "keep": number < 5, "passed": True, "at": LAST_WEEK}
         for number, task in enumerate(first["task_id"])
     ]
-    with Warehouse(gappy.warehouse).writer() as con:
+    with warehouse_of(gappy).writer() as con:
         record_labels(con, labels, via="jsonl", recorded_at=NOW, redact_all=list)
     run_weeks(gappy, "weekly_coverage", LAST_WEEK.date())
     second = plan(gappy, created_at=NOW + timedelta(days=1))
@@ -145,7 +146,7 @@ def test_what_people_kept_is_not_drawn_again_and_counts_in_the_keep_rate(gappy: 
 
 
 def test_routes_and_floors_go_by_cluster_segment_and_category(gappy: Settings) -> None:
-    with Warehouse(gappy.warehouse).reader() as con:
+    with warehouse_of(gappy).reader() as con:
         key = con.execute(
             "SELECT cluster_key FROM cluster_coverage WHERE cluster_id = 0 LIMIT 1"
         ).fetchall()[0][0]
@@ -202,7 +203,7 @@ def test_personal_data_does_not_reach_the_queue(gappy: Settings) -> None:
     plan(gappy)
     queued = tasks(gappy)
     assert queued["text"].str.contains("<EMAIL>", literal=True).all()
-    Warehouse(gappy.warehouse).publish(gappy.published)
+    publish(gappy)
     with duckdb.connect(gappy.published, read_only=True) as con:
         for (table,) in con.execute("SELECT table_name FROM duckdb_tables()").fetchall():
             for row in con.execute(f"SELECT * FROM {table}").fetchall():
@@ -212,7 +213,7 @@ def test_personal_data_does_not_reach_the_queue(gappy: Settings) -> None:
 def test_where_every_query_is_a_case_already_only_whole_sessions_are_asked_for(
     gappy: Settings,
 ) -> None:
-    with Warehouse(gappy.warehouse).reader() as con:
+    with warehouse_of(gappy).reader() as con:
         texts = frame(con, "SELECT DISTINCT text FROM trace_sample JOIN texts USING (text_hash)")
     suite = [{"input": text, "created_at": "2026-10-01"} for text in texts["text"]]
     import_rows(gappy, "evals", suite, "everything")

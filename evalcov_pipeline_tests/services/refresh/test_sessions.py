@@ -15,10 +15,11 @@ import pytest
 
 from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.core.refresh.sessions import MOST_TURNS_BEFORE
+from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.labels.proposals import waiting_tasks
 from evalcov_pipeline.services.labels.queue import record_labels
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.warehouse import Warehouse, frame
+from evalcov_pipeline.storage.warehouse import frame
 from evalcov_pipeline_tests.conftest import (
     FIRST_DAY,
     LAST_WEEK,
@@ -91,7 +92,7 @@ def home(of_single_turns: Settings, tmp_path: Path) -> Settings:
 
 
 def rows(settings: Settings, query: str, *parameters: Any) -> pl.DataFrame:
-    with Warehouse(settings.warehouse).reader() as con:
+    with warehouse_of(settings).reader() as con:
         return frame(con, query, list(parameters))
 
 
@@ -109,13 +110,13 @@ def label(settings: Settings) -> None:
         {"task_id": task, "rater": "ann", "keep": True, "passed": unit == "session", "at": NOW}
         for task, unit in asked(settings).select("task_id", "unit").iter_rows()
     ]
-    with Warehouse(settings.warehouse).writer() as con:
+    with warehouse_of(settings).writer() as con:
         record_labels(con, labels, via="jsonl", recorded_at=NOW, redact_all=list)
 
 
 def test_nothing_is_suggested_for_a_whole_session_by_its_last_query(home: Settings) -> None:
     plan(home)
-    with Warehouse(home.warehouse).reader() as con:
+    with warehouse_of(home).reader() as con:
         waiting = {task["task_id"] for task in waiting_tasks(con)}
     assert waiting == set(asked(home).filter(unit="query")["task_id"]) != set()
 
@@ -159,7 +160,7 @@ def test_people_see_the_whole_conversation_with_the_tools_that_it_called(home: S
 
 
 def test_nothing_untested_leaves_the_whole_plan_to_queries(home: Settings) -> None:
-    with Warehouse(home.warehouse).writer() as con:
+    with warehouse_of(home).writer() as con:
         con.execute("UPDATE session_coverage SET status = 'covered'")
         con.execute("UPDATE sequence_coverage SET status = 'covered'")
     found = plan(home)
@@ -172,7 +173,7 @@ def test_without_a_share_for_sessions_or_a_score_of_them_queries_are_drawn_alone
     home: Settings,
 ) -> None:
     assert plan(with_rules(home, session_share=0.0)).plan["n_sessions"] == 0
-    with Warehouse(home.warehouse).writer() as con:
+    with warehouse_of(home).writer() as con:
         con.execute("DELETE FROM session_scores")
     found = plan(home, replace=True)
     assert (found.plan["n_sessions"], found.plan["n_candidates"]) == (0, 20)
@@ -187,7 +188,7 @@ def test_a_target_is_met_with_the_sessions_counted(home: Settings) -> None:
 
 
 def test_a_long_session_is_cut_at_the_front_and_says_so(home: Settings) -> None:
-    with Warehouse(home.warehouse).writer() as con:
+    with warehouse_of(home).writer() as con:
         con.execute(
             "UPDATE session_features SET steady_weight = CASE WHEN n_turns > 21"
             " THEN steady_weight * 1000 ELSE steady_weight / 1000 END"

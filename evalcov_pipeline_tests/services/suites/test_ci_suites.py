@@ -26,6 +26,7 @@ from evalcov_pipeline.defs.support.resources import warehouse_resource
 from evalcov_pipeline.formats.suites import read_suite, suite_of, write_suite
 from evalcov_pipeline.services.evals.ledger import record_cases
 from evalcov_pipeline.services.evals.suite import add_results, derive_suite, summarise_runs
+from evalcov_pipeline.services.home import publish
 from evalcov_pipeline.services.suites.ci_suites import UNCATEGORISED, choose_suite, newest_suite
 from evalcov_pipeline.services.suites.discrimination import (
     case_results,
@@ -423,7 +424,7 @@ def chosen(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     import_rows(settings, "results", [*history, *BAD], "results")
     resources = {"warehouse": warehouse_resource(settings), "settings": settings}
     assert materialized(resources).success
-    Warehouse(settings.warehouse).publish(settings.published)
+    publish(settings)
     return settings
 
 
