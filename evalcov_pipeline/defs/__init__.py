@@ -1,4 +1,7 @@
-"""Thin Dagster: read, call core, write, say what happened; one module per domain."""
+"""Thin Dagster: assets, what runs them, and what both share.
+
+An asset calls one service and says what happened. No SQL and no statistics here.
+"""
 
 import warnings
 

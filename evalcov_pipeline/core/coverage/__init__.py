@@ -1,0 +1,1 @@
+"""How well a suite covers traffic: clusters, divergence, local gaps, verdict, a week's score."""

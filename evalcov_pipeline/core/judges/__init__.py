@@ -1,0 +1,1 @@
+"""Judges held against people: confusion matrix, bias, corrected rates, certificates, top-up."""

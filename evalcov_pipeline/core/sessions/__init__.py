@@ -1,0 +1,1 @@
+"""Whole sessions: features, the space they are compared in, sequences, paths, compounding."""

@@ -1,0 +1,1 @@
+"""The kernel that all domains share: shares with intervals, PPS draws, similarity of vectors."""

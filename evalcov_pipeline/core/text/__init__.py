@@ -1,0 +1,1 @@
+"""Texts: one spelling and one name (hash) per text, and redaction of personal data."""

@@ -1,0 +1,1 @@
+"""Production traffic: spans folded into turns, weeks, and the sample of whole sessions."""

@@ -1,0 +1,1 @@
+"""The assets, a module per domain: each fills the tables it is named after."""

@@ -1,0 +1,1 @@
+"""What runs assets: jobs, schedules, sensors, alerts, freshness, the inbox."""

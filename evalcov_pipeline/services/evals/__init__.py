@@ -1,0 +1,1 @@
+"""The eval suite: its ledger, the suite of any instant, results and runs, incidents."""

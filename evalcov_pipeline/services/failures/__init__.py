@@ -1,0 +1,1 @@
+"""Signs of failure: a week's signals, its batch for people, the quarterly audit."""

@@ -1,0 +1,1 @@
+"""Files of outside tools: traces, cases, results, verdicts, labels, incidents."""

@@ -1,4 +1,4 @@
-"""Importing files of traces into the lake's staging area."""
+"""Importing files of any kind: found, named by content, read row by row, with a quarantine."""
 
 from __future__ import annotations
 

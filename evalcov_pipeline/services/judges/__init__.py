@@ -1,0 +1,1 @@
+"""Judges over the tables: what was judged, certificates, which labels to ask for next."""

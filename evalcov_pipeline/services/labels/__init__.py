@@ -1,0 +1,1 @@
+"""The annotation queue: tasks, what people say about them, and how that joins the suite."""

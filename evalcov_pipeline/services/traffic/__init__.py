@@ -1,0 +1,1 @@
+"""Traffic out of the lake: the weekly sample, turns, conversations, texts, their vectors."""
