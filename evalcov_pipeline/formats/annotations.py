@@ -98,26 +98,26 @@ def label(
         Unreadable: a value cannot be read, or the row does not say who says what about which task.
     """
     stripped = {k: v.strip() if isinstance(v, str) else v for k, v in row.items()}
-    said = fields.read_row(stripped, FIELDS, mapping, latest)
-    item_id, task_id = said.pop("item_id"), said.pop("task_id")
-    if all(said[name] is None for name in (*VERDICT, "category", "note")):
+    values = fields.read_row(stripped, FIELDS, mapping, latest)
+    item_id, task_id = values.pop("item_id"), values.pop("task_id")
+    if all(values[name] is None for name in (*VERDICT, "category", "note")):
         known = any(mapping.get(name, name).partition(".")[0] in row for name in VERDICT)
         if known or not any(value not in (None, "") for value in stripped.values()):
             return None
         raise Unreadable(f"says nothing: none of {', '.join(VERDICT)} is there")
     if item_id and task_id and item_id != task_id:
         raise Unreadable(f"item_id = {item_id!r} and task_id = {task_id!r} are different tasks")
-    said["task_id"] = task_id or item_id
-    if said["task_id"] is None:
+    values["task_id"] = task_id or item_id
+    if values["task_id"] is None:
         raise Unreadable("task_id is missing")
-    if all(said[name] is None for name in VERDICT):
+    if all(values[name] is None for name in VERDICT):
         raise Unreadable(f"has a remark, but none of {', '.join(VERDICT)}")
-    said["rater"] = said["rater"] or rater
-    if said["rater"] is None:
+    values["rater"] = values["rater"] or rater
+    if values["rater"] is None:
         raise Unreadable("rater is missing: name who labelled in the file, or with --rater")
-    if said["keep"] is None:
-        said["keep"] = True
-    return said
+    if values["keep"] is None:
+        values["keep"] = True
+    return values
 
 
 def dialogue(context: str | None) -> str | None:
@@ -129,8 +129,8 @@ def dialogue(context: str | None) -> str | None:
 
 def _line(message: Mapping[str, Any]) -> str:
     called = calls_in_words(message)
-    said = [f"{message['role']}:", message["content"], f"({called})" if called else ""]
-    return " ".join(filter(None, said))
+    parts = [f"{message['role']}:", message["content"], f"({called})" if called else ""]
+    return " ".join(filter(None, parts))
 
 
 def to_fill_in(task: Mapping[str, Any]) -> Row:
@@ -162,8 +162,8 @@ def write_csv(tasks: Iterable[Mapping[str, Any]]) -> bytes:
 
 def _id(value: Any) -> str:
     """An id; a number that a spreadsheet or a data frame wrote as 7.0 is 7 again."""
-    found = fields.name(value)
-    return found.partition(".")[0] if _WHOLE_AS_FLOAT.fullmatch(found) else found
+    id_ = fields.name(value)
+    return id_.partition(".")[0] if _WHOLE_AS_FLOAT.fullmatch(id_) else id_
 
 
 def _either(yes: str, no: str) -> fields.Parser:

@@ -97,8 +97,8 @@ def _calls(message: Mapping[str, Any]) -> list[str]:
 
 def _parts(message: Mapping[str, Any], types: tuple[str, ...]) -> list[Mapping[str, Any]]:
     parts = message.get("parts") or message.get("content")
-    found = parts if isinstance(parts, list) else []
-    return [part for part in found if isinstance(part, Mapping) and part.get("type") in types]
+    items = parts if isinstance(parts, list) else []
+    return [part for part in items if isinstance(part, Mapping) and part.get("type") in types]
 
 
 def _failed(result: Mapping[str, Any]) -> bool:

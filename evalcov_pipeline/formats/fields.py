@@ -55,21 +55,21 @@ def read_row(
     Raises:
         Unreadable: naming the field, its value and what was expected.
     """
-    found: Row = {}
+    canonical: Row = {}
     for name, parse in fields.items():
         value = get(row, mapping.get(name, name))
         if value is None or value == "":
-            found[name] = None
+            canonical[name] = None
             continue
         try:
-            found[name] = parsed_value = parse(value)
+            canonical[name] = parsed_value = parse(value)
             if isinstance(parsed_value, datetime) and parsed_value > latest:
                 raise Unreadable("lies in the future")
         except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
             reason = str(error) if isinstance(error, Unreadable) else "cannot be read"
             shown = value if isinstance(value, str) else raw(value)
             raise Unreadable(f"{name} = {shown[:_SHOWN]!r} {reason}") from error
-    return found
+    return canonical
 
 
 def check_mapping(mapping: Mapping[str, str], known: Collection[str], prefix: str = "") -> None:
@@ -121,10 +121,10 @@ def text(value: Any) -> str:
 
 def name(value: Any) -> str:
     """A short text: an id or a label."""
-    found = text(value)
-    if len(found) > _LONGEST_NAME:
+    short = text(value)
+    if len(short) > _LONGEST_NAME:
         raise Unreadable(f"is longer than {_LONGEST_NAME:,} characters")
-    return found
+    return short
 
 
 def content(value: Any) -> str:
@@ -132,11 +132,11 @@ def content(value: Any) -> str:
     return raw(value) if isinstance(value, (dict, list)) else text(value)
 
 
-def bounded(found: str) -> str:
+def bounded(written: str) -> str:
     """A text that is not absurdly long."""
-    if len(found) > _LONGEST_TEXT:
+    if len(written) > _LONGEST_TEXT:
         raise Unreadable(f"is longer than {_LONGEST_TEXT:,} characters")
-    return found
+    return written
 
 
 def statement(value: Any) -> str:
@@ -149,44 +149,44 @@ def number(value: Any) -> float:
     if isinstance(value, bool):
         raise Unreadable("is not a number")
     try:
-        found = float(value)
+        parsed = float(value)
     except (TypeError, ValueError, OverflowError):
         raise Unreadable("is not a number") from None
-    if not isfinite(found):
+    if not isfinite(parsed):
         raise Unreadable("is not a finite number")
-    return found
+    return parsed
 
 
 def amount(value: Any) -> float:
     """A finite number from 0: money, time."""
-    found = number(value)
-    if found < 0:
+    parsed = number(value)
+    if parsed < 0:
         raise Unreadable("is negative")
-    return found
+    return parsed
 
 
 def share(value: Any) -> float:
     """A number between 0 and 1: a rate, a score."""
-    found = number(value)
-    if not 0 <= found <= 1:
+    parsed = number(value)
+    if not 0 <= parsed <= 1:
         raise Unreadable("is not between 0 and 1")
-    return found
+    return parsed
 
 
 def probability(value: Any) -> float:
     """A chance above 0, at most 1."""
-    found = share(value)
-    if found == 0:
+    parsed = share(value)
+    if parsed == 0:
         raise Unreadable("is no chance with which a row could have been drawn")
-    return found
+    return parsed
 
 
 def whole(value: Any) -> int:
     """A whole number from 0."""
-    found = number(value)
-    if found != int(found) or not 0 <= found < 2**53:
+    parsed = number(value)
+    if parsed != int(parsed) or not 0 <= parsed < 2**53:
         raise Unreadable("is not a whole number from 0")
-    return int(found)
+    return int(parsed)
 
 
 def flag(value: Any) -> bool:

@@ -120,10 +120,10 @@ def _input(value: Any) -> str | list[Message]:
                 raise Unreadable("is blank")
             return fields.bounded(value)
         value = messages
-    said = read_conversation(value)
-    if not any(m["role"] == "user" and normalise(m["content"]) for m in said):
+    messages = read_conversation(value)
+    if not any(m["role"] == "user" and normalise(m["content"]) for m in messages):
         raise Unreadable("has no user message")
-    return said
+    return messages
 
 
 CASE: dict[str, fields.Parser] = {

@@ -96,17 +96,17 @@ def _case(case: Any, incident: Row, latest: datetime) -> str | Row:
         case = case["case_id"]
     if not isinstance(case, Mapping):
         return _id(case)
-    found = case_of(case, latest)
-    if not found["expected"] or not normalise(found["expected"]):
+    incident_case = case_of(case, latest)
+    if not incident_case["expected"] or not normalise(incident_case["expected"]):
         raise Unreadable("expected is missing: a regression case needs what people expect")
     if not case.get("case_id"):
-        content = orjson.dumps(found["input"], option=orjson.OPT_SORT_KEYS)
+        content = orjson.dumps(incident_case["input"], option=orjson.OPT_SORT_KEYS)
         digest = hashlib.sha256(content).hexdigest()[:12]
-        found["case_id"] = f"{incident['incident_id']}-{digest}"
+        incident_case["case_id"] = f"{incident['incident_id']}-{digest}"
     only_trace = incident["trace_ids"][0] if len(incident["trace_ids"]) == 1 else None
-    return found | {
-        "category": found["category"] or incident["category"],
-        "source_ref": found["source_ref"] or only_trace,
+    return incident_case | {
+        "category": incident_case["category"] or incident["category"],
+        "source_ref": incident_case["source_ref"] or only_trace,
         "origin": "incident",
         "regression": True,
         "incident_id": incident["incident_id"],
@@ -117,10 +117,10 @@ def _case(case: Any, incident: Row, latest: datetime) -> str | Row:
 
 def _id(value: Any) -> str:
     """A name that a person can read and type."""
-    found = fields.name(value)
-    if not found.strip() or not found.isprintable():
+    incident_id = fields.name(value)
+    if not incident_id.strip() or not incident_id.isprintable():
         raise Unreadable("is blank or has characters that cannot be seen")
-    return found.strip()
+    return incident_id.strip()
 
 
 def _title(value: Any) -> str:

@@ -94,8 +94,8 @@ def read(
         for annotation in _annotations(task):
             try:
                 row = _row(task, annotation, mapping or {})
-                said = label(row, mapping or {}, latest, rater) if row else None
-                yield Answer(number, said, fields.raw(annotation))
+                values = label(row, mapping or {}, latest, rater) if row else None
+                yield Answer(number, values, fields.raw(annotation))
             except Unreadable as error:
                 yield Reject(str(path), number, str(error), fields.raw(annotation))
 
@@ -111,8 +111,8 @@ def write(tasks: Iterable[Mapping[str, Any]]) -> bytes:
 
 def _annotations(task: Mapping[str, Any]) -> list[Any]:
     """What was said about a task; a task without, or a flat row, stands for itself."""
-    found = task.get("annotations")
-    return found if isinstance(found, list) and found else [task]
+    annotations = task.get("annotations")
+    return annotations if isinstance(annotations, list) and annotations else [task]
 
 
 def _row(
@@ -146,7 +146,7 @@ def _row(
 
 def _said(results: Any, wanted: Mapping[str, str]) -> dict[str, str]:
     """Values by control, of the controls that are wanted."""
-    said: dict[str, str] = {}
+    values: dict[str, str] = {}
     for result in results if isinstance(results, list) else [results]:
         if not isinstance(result, Mapping):
             raise Unreadable("a result is not an object")
@@ -159,11 +159,11 @@ def _said(results: Any, wanted: Mapping[str, str]) -> dict[str, str]:
         text = _plain(value.get(key))
         if not isinstance(text, str):
             raise Unreadable(f"{control} has no value that can be read")
-        if kind == "choices" and said.get(control, text) != text:
-            raise Unreadable(f"{control} has two values, {said[control]!r} and {text!r}")
-        more = kind == "textarea" and control in said
-        said[control] = f"{said[control]}\n{text}" if more else text
-    return said
+        if kind == "choices" and values.get(control, text) != text:
+            raise Unreadable(f"{control} has two values, {values[control]!r} and {text!r}")
+        more = kind == "textarea" and control in values
+        values[control] = f"{values[control]}\n{text}" if more else text
+    return values
 
 
 def _plain(value: Any) -> Any:

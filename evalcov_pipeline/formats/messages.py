@@ -53,16 +53,16 @@ def _text(value: Any, roles: frozenset[str], keys: tuple[str, ...], depth: int) 
         return None
     if isinstance(value, list):
         if any(_role(item) for item in value):
-            said = (item for item in reversed(value) if _role(item) in roles)
-            return next((text for item in said if (text := content(item))), None)
-        found = (_text(item, roles, keys, depth - 1) for item in reversed(value))
-        return next((text for text in found if text), None)
+            messages = (item for item in reversed(value) if _role(item) in roles)
+            return next((text for item in messages if (text := content(item))), None)
+        texts = (_text(item, roles, keys, depth - 1) for item in reversed(value))
+        return next((text for text in texts if text), None)
     if isinstance(value, Mapping):
         role = _role(value)
         if role:
             return content(value) if role in roles else None
-        found = (_text(value[key], roles, keys, depth - 1) for key in keys if key in value)
-        return next((text for text in found if text), None)
+        texts = (_text(value[key], roles, keys, depth - 1) for key in keys if key in value)
+        return next((text for text in texts if text), None)
     return None
 
 

@@ -188,15 +188,15 @@ def _feedback_row(row: Mapping[str, Any], trace_id: str, span_id: str | None) ->
 
 def _attributes(pairs: Any) -> dict[str, Any]:
     """Values by name; an attribute without a value tells nothing and is left out."""
-    found = {}
+    values = {}
     for pair in pairs or ():
         try:
             name, value = pair["key"], _any_value(pair.get("value"))
         except _MALFORMED as error:
             raise Unreadable(f"attribute {raw(pair)[:80]} is not a key and a value") from error
         if value is not None:
-            found[name] = value
-    return found
+            values[name] = value
+    return values
 
 
 def _any_value(value: Any) -> Any:

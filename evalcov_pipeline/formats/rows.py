@@ -111,17 +111,17 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Row] | Reject]:
         while True:
             start, source.size, source.problem = source.number + 1, 0, None
             row: list[str] | None = []
-            said = ""
+            misfit = ""
             try:
                 row = next(reader, None)
             except csv.Error as error:
-                said = next(
+                misfit = next(
                     (why for sign, why in _CSV_PROBLEMS.items() if sign in str(error)),
                     "not a row of CSV",
                 )
             if row is None:
                 return
-            if reason := source.problem or said or _misfit(row, header, source.line):
+            if reason := source.problem or misfit or _misfit(row, header, source.line):
                 yield Reject(str(path), start, reason, source.line.rstrip("\r\n"))
             elif row:
                 cells = zip(header, map(_plain, row), strict=False)

@@ -46,8 +46,8 @@ def write_suite(cases: Iterable[Mapping[str, Any]]) -> bytes:
             a case has (input, expected, tags, reason, expected_s ...). None is left out.
     """
     rows = [{name: value for name, value in case.items() if value is not None} for case in cases]
-    found = suite_id(rows)
-    return b"".join(orjson.dumps({"suite_id": found} | row) + b"\n" for row in rows)
+    own_id = suite_id(rows)
+    return b"".join(orjson.dumps({"suite_id": own_id} | row) + b"\n" for row in rows)
 
 
 def suite_of(cases: Sequence[Mapping[str, Any]]) -> ExportedSuite:
@@ -87,15 +87,15 @@ def read_suite(path: Path) -> ExportedSuite:
         what = "no case of the suite decides" if cases else "the file holds no case"
         raise BadInput(what, str(path), "export the suite again")
     stated = {row.get("suite_id") for row in rows}
-    found = suite_id(rows)
-    if stated not in ({None}, {found}):
+    own_id = suite_id(rows)
+    if stated not in ({None}, {own_id}):
         raise BadInput(
             "these are not the cases of the suite whose id they carry: the file was cut short,"
             " edited or put together",
             str(path),
             "export the suite again; a suite written by hand goes without suite_id",
         )
-    return ExportedSuite(found, tuple(cases.values()))
+    return ExportedSuite(own_id, tuple(cases.values()))
 
 
 def _case(row: Row) -> SuiteCase:

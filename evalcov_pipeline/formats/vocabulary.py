@@ -177,13 +177,13 @@ def _segments(own: Names) -> Iterable[tuple[str, str]]:
 
 def _annotations(own: Names) -> tuple[Mapping[str, str], ...]:
     """Annotation attributes, whose two spellings mean the same, of span or trace."""
-    found: dict[tuple[str, str], dict[str, str]] = {}
+    messages: dict[tuple[str, str], dict[str, str]] = {}
     for name in own:
         kind, *rest = name.removeprefix("trace.").split(".", 3)
         if kind in _ANNOTATIONS and len(rest) == 3:
             number, _, field = rest
-            found.setdefault((kind, number), {})[field] = name
-    return tuple(found.values())
+            messages.setdefault((kind, number), {})[field] = name
+    return tuple(messages.values())
 
 
 def _parts(own: Names, prefixes: Names) -> tuple[MessagePart, ...]:

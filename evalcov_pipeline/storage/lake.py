@@ -164,7 +164,7 @@ class Staging:
 
     def _neighbours(self, days: set[date]) -> set[date]:
         """Days beside those of the file whose traces it continues."""
-        found = set()
+        neighbours = set()
         for day in days:
             own = self._folder / f"date={day}.parquet"
             for other in (day - _ONE_DAY, day + _ONE_DAY):
@@ -172,8 +172,8 @@ class Staging:
                     keys = pl.scan_parquet(own).select(TRACE)
                     beside = _scan(self._staging / f"date={other}").select(TRACE)
                     if beside.join(keys, on=TRACE, how="semi").head(1).collect().height:
-                        found.add(other)
-        return found
+                        neighbours.add(other)
+        return neighbours
 
     def _days_with_feedback(self) -> set[date]:
         """Compacted days that hold turns which the file's feedback is about."""
@@ -199,15 +199,15 @@ def staging(lake: Path, file_id: str) -> Iterator[Staging]:
 def receipt(lake: Path, file_id: str) -> dict[str, Any] | None:
     """The receipt of an imported file; None for an unknown file, or one that lost staged rows."""
     try:
-        found: dict[str, Any] = orjson.loads(_receipt_file(lake, file_id).read_bytes())
-        staged = found["staged"].items()
+        record: dict[str, Any] = orjson.loads(_receipt_file(lake, file_id).read_bytes())
+        staged = record["staged"].items()
     except (FileNotFoundError, orjson.JSONDecodeError, KeyError):
         return None
     for name, size in staged:
         file = lake / "staging" / name / f"{file_id}.parquet"
         if not file.exists() or file.stat().st_size != size:
             return None
-    return found
+    return record
 
 
 def days_pending(lake: Path) -> list[date]:

@@ -145,16 +145,16 @@ class VectorCache:
         return self._lookup(hashes, "truncated").to_numpy()
 
     def _lookup(self, hashes: Sequence[str], column: str) -> pl.Series:
-        asked = pl.DataFrame({"text_hash": pl.Series(hashes, dtype=pl.String)})
+        wanted = pl.DataFrame({"text_hash": pl.Series(hashes, dtype=pl.String)})
         known = (
             self._rows("text_hash", column)
-            .join(asked.lazy(), on="text_hash", how="semi", maintain_order="left")
+            .join(wanted.lazy(), on="text_hash", how="semi", maintain_order="left")
             .unique("text_hash", keep="first", maintain_order=True)
             .with_columns(known=True)
         )
         with self._naming_damage():
             rows = (
-                asked.lazy()
+                wanted.lazy()
                 .join(known, on="text_hash", how="left", maintain_order="left")
                 .collect()
             )
