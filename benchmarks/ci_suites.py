@@ -56,7 +56,7 @@ _RESULT = ("run_id", "case_id", "repeat", "passed", "latency_ms", "judge_id", "a
 class World:
     """A sample's cases and results, and the truth about them."""
 
-    cases: dict[str, simulated.Case]
+    cases: dict[str, simulated.SimulatedCase]
     calendar: Calendar
     results: pl.DataFrame
 

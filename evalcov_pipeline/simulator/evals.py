@@ -51,7 +51,7 @@ KNOWN_BAD = {
 
 
 @dataclass(frozen=True)
-class Case:
+class SimulatedCase:
     """An eval case and what only the simulator knows about it."""
 
     row: dict[str, Any]
@@ -60,7 +60,7 @@ class Case:
     created_at: datetime
 
 
-def write_suite(calendar: Calendar, seed: int, typed: frozenset[str]) -> list[Case]:
+def write_suite(calendar: Calendar, seed: int, typed: frozenset[str]) -> list[SimulatedCase]:
     """All cases of the suite, oldest first; none has a text that a user `typed`."""
     rng = Random(f"{seed}/suite")
     known = [i for i in INTENTS if i.trend != "arriving" and i.name not in HOLES]
@@ -80,7 +80,9 @@ def write_suite(calendar: Calendar, seed: int, typed: frozenset[str]) -> list[Ca
     return sorted(cases, key=lambda case: (case.created_at, case.row["case_id"]))
 
 
-def run_results(cases: list[Case], calendar: Calendar, seed: int) -> Iterator[dict[str, Any]]:
+def run_results(
+    cases: list[SimulatedCase], calendar: Calendar, seed: int
+) -> Iterator[dict[str, Any]]:
     """One run at the end of every week, with reruns of failures and of a few other cases."""
     for week in range(calendar.weeks):
         rng = Random(f"{seed}/results/{week}")
@@ -101,7 +103,9 @@ def run_results(cases: list[Case], calendar: Calendar, seed: int) -> Iterator[di
                 yield from (_result(run, case, p, at, repeat, rng) for repeat in (1, 2))
 
 
-def known_bad_results(cases: list[Case], calendar: Calendar, seed: int) -> Iterator[dict[str, Any]]:
+def known_bad_results(
+    cases: list[SimulatedCase], calendar: Calendar, seed: int
+) -> Iterator[dict[str, Any]]:
     """Runs of variants that a good suite must catch."""
     week = (2 * calendar.weeks) // 3
     at = datetime.combine(calendar.start, time(15), UTC) + timedelta(days=7 * week + 2)
@@ -124,7 +128,7 @@ def run_at(calendar: Calendar, week: int) -> datetime:
     return datetime.combine(calendar.start, time(12), UTC) + timedelta(days=7 * week + 6)
 
 
-def pass_rate_at(case: Case, calendar: Calendar, week: int) -> float:
+def pass_rate_at(case: SimulatedCase, calendar: Calendar, week: int) -> float:
     """True pass rate of a case in the run of a week, as its judge of then sees it."""
     release, factor = release_at(calendar, run_at(calendar, week))
     stricter = 0.012 if week >= JUDGE_CHANGE_WEEK else 0.0
@@ -132,7 +136,7 @@ def pass_rate_at(case: Case, calendar: Calendar, week: int) -> float:
     return max(0.0, case.pass_rate - drop)
 
 
-def known_bad_rate(case: Case, variant: str) -> float:
+def known_bad_rate(case: SimulatedCase, variant: str) -> float:
     """True pass rate of a case under a variant that is broken on purpose."""
     return case.pass_rate * _survival(variant, case)
 
@@ -145,7 +149,7 @@ def _case(
     multi_turn: bool,
     typed: frozenset[str],
     rng: Random,
-) -> Case:
+) -> SimulatedCase:
     memory = wording.Memory()
     tags = ["smoke"] if number % 9 == 0 else []
     text = wording.ask(intent, memory, wording.CLEAN, rng)
@@ -178,7 +182,7 @@ def _case(
         "origin": "synthetic" if number % 11 == 3 else "hand_authored",
         "created_at": f"{at:%Y-%m-%dT%H:%M:%SZ}",
     }
-    return Case(row, intent, pass_rate, at)
+    return SimulatedCase(row, intent, pass_rate, at)
 
 
 def _pass_rates(plan: list[Intent], rng: Random) -> list[float]:
@@ -192,7 +196,7 @@ def _pass_rates(plan: list[Intent], rng: Random) -> list[float]:
 
 
 def _result(
-    run: dict[str, Any], case: Case, p: float, at: datetime, repeat: int, rng: Random
+    run: dict[str, Any], case: SimulatedCase, p: float, at: datetime, repeat: int, rng: Random
 ) -> dict[str, Any]:
     passed = rng.random() < p
     score = rng.uniform(0.7, 1.0) if passed else rng.uniform(0.0, 0.55)
@@ -215,7 +219,7 @@ def _aging(intent: Intent, release: str) -> float:
     return 0.03 if release >= "1.6" and intent.family in ("promotions", "payments") else 0.0
 
 
-def _survival(variant: str, case: Case) -> float:
+def _survival(variant: str, case: SimulatedCase) -> float:
     match variant:
         case "bad-no-retrieval":
             return 0.6 if case.intent.topic else 1.0

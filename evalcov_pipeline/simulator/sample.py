@@ -11,7 +11,13 @@ from random import Random
 from typing import Any
 
 from evalcov_pipeline.simulator.dialects import Dialect, spans_of
-from evalcov_pipeline.simulator.evals import Case, bare, known_bad_results, run_results, write_suite
+from evalcov_pipeline.simulator.evals import (
+    SimulatedCase,
+    bare,
+    known_bad_results,
+    run_results,
+    write_suite,
+)
 from evalcov_pipeline.simulator.labels import label
 from evalcov_pipeline.simulator.otlp import Resource, Span, dump, export
 from evalcov_pipeline.simulator.rhythm import Calendar
@@ -25,7 +31,7 @@ CI_CASES = 16
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampleFiles:
     """What was written."""
 
     folder: Path
@@ -42,7 +48,7 @@ def write_sample(
     weeks: int = 10,
     start: date = START,
     sessions_per_day: float = 48.0,
-) -> Sample:
+) -> SampleFiles:
     """Simulate a span of traffic and everything around it, and write it under a folder.
 
     The same arguments give the same bytes.
@@ -77,7 +83,7 @@ def write_sample(
         out / "truth/cases.jsonl.gz",
         ({"case_id": c.row["case_id"], "intent": c.intent.name} for c in cases),
     )
-    return Sample(
+    return SampleFiles(
         folder=out,
         sessions=len({turn.session_id for turn in turns}),
         turns=len(turns),
@@ -87,7 +93,7 @@ def write_sample(
     )
 
 
-def _offline_turns(cases: list[Case], calendar: Calendar, seed: int) -> Iterator[Turn]:
+def _offline_turns(cases: list[SimulatedCase], calendar: Calendar, seed: int) -> Iterator[Turn]:
     """Turns of eval runs and smoke tests, which are not production traffic."""
     for week in range(calendar.weeks):
         rng = Random(f"{seed}/offline/{week}")
@@ -105,7 +111,7 @@ def _offline_turns(cases: list[Case], calendar: Calendar, seed: int) -> Iterator
             yield replace(_offline_turn(single[day], smoke, calendar, rng), environment="test")
 
 
-def _offline_turn(case: Case, at: datetime, calendar: Calendar, rng: Random) -> Turn:
+def _offline_turn(case: SimulatedCase, at: datetime, calendar: Calendar, rng: Random) -> Turn:
     return Turn(
         trace_id=f"{rng.getrandbits(128):032x}",
         session_id=f"ci-{rng.getrandbits(40):010x}",

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from evalcov_pipeline.simulator import Sample, personal_data, write_sample
+from evalcov_pipeline.simulator import SampleFiles, personal_data, write_sample
 from evalcov_pipeline.simulator.__main__ import main
 from evalcov_pipeline.simulator.catalogue import BY_NAME, INTENTS
 from evalcov_pipeline.simulator.evals import HOLES
@@ -28,7 +28,7 @@ START = date(2026, 8, 31)
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
+def sample(tmp_path_factory: pytest.TempPathFactory) -> SampleFiles:
     """The committed sample, made again."""
     return write_sample(tmp_path_factory.mktemp("sample"))
 
@@ -112,7 +112,7 @@ def test_same_seed_gives_same_bytes_and_another_seed_does_not(tmp_path: Path) ->
     assert all(a[name] != c[name] for name in trace_files)
 
 
-def test_committed_sample_is_what_its_command_writes(sample: Sample) -> None:
+def test_committed_sample_is_what_its_command_writes(sample: SampleFiles) -> None:
     written = {p.relative_to(sample.folder) for p in sample.folder.rglob("*") if p.is_file()}
     committed = {p.relative_to(COMMITTED) for p in COMMITTED.rglob("*") if p.is_file()}
     assert committed == written | {Path("README.md")}
@@ -120,13 +120,13 @@ def test_committed_sample_is_what_its_command_writes(sample: Sample) -> None:
         assert rows(COMMITTED / name) == rows(sample.folder / name), name
 
 
-def test_sample_is_large_enough_to_measure_and_small_enough_to_commit(sample: Sample) -> None:
+def test_sample_is_large_enough_to_measure_and_small_enough_to_commit(sample: SampleFiles) -> None:
     assert sample.spans >= 15_000
     assert 6_000 <= sample.turns <= 7_500
     assert sample.bytes <= 3_000_000
 
 
-def test_spans_follow_the_otlp_json_encoding(sample: Sample) -> None:
+def test_spans_follow_the_otlp_json_encoding(sample: SampleFiles) -> None:
     seen = spans(sample.folder)
     assert len(seen) == sample.spans
     for span in seen:
@@ -142,7 +142,7 @@ def test_spans_follow_the_otlp_json_encoding(sample: Sample) -> None:
     assert all((link["traceId"], link["spanId"]) in ids for link in links)
 
 
-def test_both_attribute_dialects_occur_and_share_one_week(sample: Sample) -> None:
+def test_both_attribute_dialects_occur_and_share_one_week(sample: SampleFiles) -> None:
     weeks: dict[str, set[int]] = {"openinference": set(), "genai": set()}
     for span in spans(sample.folder):
         if "parentSpanId" not in span and "links" not in span:
@@ -153,7 +153,7 @@ def test_both_attribute_dialects_occur_and_share_one_week(sample: Sample) -> Non
 
 
 def test_null_retrieval_is_an_empty_list_and_uncaptured_retrieval_is_missing(
-    sample: Sample,
+    sample: SampleFiles,
 ) -> None:
     states = Counter()
     for span in spans(sample.folder):
@@ -173,7 +173,7 @@ def test_null_retrieval_is_an_empty_list_and_uncaptured_retrieval_is_missing(
         assert 0.05 < states[dialect, "none"] / total < 0.12
 
 
-def test_personal_data_lies_where_the_truth_says(sample: Sample) -> None:
+def test_personal_data_lies_where_the_truth_says(sample: SampleFiles) -> None:
     seen, truth = texts(sample.folder), rows(sample.folder / "truth/pii.jsonl.gz")
     for item in truth:
         assert seen[item["trace_id"]][item["field"]][item["start"] : item["end"]] == item["value"]
@@ -200,7 +200,9 @@ def test_check_digits_agree_with_published_examples() -> None:
     assert not personal_data.iban_valid("GB82 WEST 1234 5698 7654 33")
 
 
-def test_sale_days_have_three_to_four_times_the_sessions_of_their_weekday(sample: Sample) -> None:
+def test_sale_days_have_three_to_four_times_the_sessions_of_their_weekday(
+    sample: SampleFiles,
+) -> None:
     first = {
         span["plain"].get("session.id") or span["plain"]["gen_ai.conversation.id"]: started(span)
         for span in sorted(spans(sample.folder), key=started, reverse=True)
@@ -215,7 +217,9 @@ def test_sale_days_have_three_to_four_times_the_sessions_of_their_weekday(sample
     assert 3 < sum(per_day[day] for day in sale) / sum(ordinary) < 4
 
 
-def test_launched_intents_are_absent_from_the_suite_and_grow_in_traffic(sample: Sample) -> None:
+def test_launched_intents_are_absent_from_the_suite_and_grow_in_traffic(
+    sample: SampleFiles,
+) -> None:
     tested = {row["intent"] for row in rows(sample.folder / "truth/cases.jsonl.gz")}
     assert not tested & (ARRIVING | HOLES)
     intents = {t["trace_id"]: t for t in rows(sample.folder / "truth/turns.jsonl.gz")}
@@ -230,7 +234,7 @@ def test_launched_intents_are_absent_from_the_suite_and_grow_in_traffic(sample: 
     assert 0.12 < mean(shares[-2:]) < 0.22
 
 
-def test_suite_has_no_text_that_a_user_typed(sample: Sample) -> None:
+def test_suite_has_no_text_that_a_user_typed(sample: SampleFiles) -> None:
     typed = {t["query_text"].lower().rstrip(".?!") for t in production_texts(sample).values()}
     single = [c["input"] for c in rows(sample.folder / "evals/suite.jsonl.gz")]
     single = [text for text in single if isinstance(text, str)]
@@ -238,12 +242,12 @@ def test_suite_has_no_text_that_a_user_typed(sample: Sample) -> None:
     assert not {text.lower().rstrip(".?!") for text in single} & typed
 
 
-def production_texts(sample: Sample) -> dict[str, dict[str, str]]:
+def production_texts(sample: SampleFiles) -> dict[str, dict[str, str]]:
     truth = {t["trace_id"]: t for t in rows(sample.folder / "truth/turns.jsonl.gz")}
     return {k: v for k, v in texts(sample.folder).items() if truth[k]["production"]}
 
 
-def test_most_texts_are_distinct_and_big_intents_have_hundreds(sample: Sample) -> None:
+def test_most_texts_are_distinct_and_big_intents_have_hundreds(sample: SampleFiles) -> None:
     truth = {t["trace_id"]: t for t in rows(sample.folder / "truth/turns.jsonl.gz")}
     seen = production_texts(sample)
     first = [v["query_text"] for k, v in seen.items() if truth[k]["kind"] == "first"]
@@ -252,7 +256,7 @@ def test_most_texts_are_distinct_and_big_intents_have_hundreds(sample: Sample) -
     assert len(big) > 200
 
 
-def test_eval_traffic_is_marked_and_a_few_percent(sample: Sample) -> None:
+def test_eval_traffic_is_marked_and_a_few_percent(sample: SampleFiles) -> None:
     truth = {t["trace_id"]: t for t in rows(sample.folder / "truth/turns.jsonl.gz")}
     marked = {
         span["traceId"]
@@ -264,7 +268,7 @@ def test_eval_traffic_is_marked_and_a_few_percent(sample: Sample) -> None:
     assert 0.01 < len(marked) / len(truth) < 0.06
 
 
-def test_regeneration_repeats_the_query_within_a_minute(sample: Sample) -> None:
+def test_regeneration_repeats_the_query_within_a_minute(sample: SampleFiles) -> None:
     seen = texts(sample.folder)
     at = {s["traceId"]: started(s) for s in spans(sample.folder) if "parentSpanId" not in s}
     ends = {
@@ -289,7 +293,7 @@ def test_regeneration_repeats_the_query_within_a_minute(sample: Sample) -> None:
     assert 1.5 < mean(lengths) < 2.0
 
 
-def test_suite_passes_while_known_bad_variants_do_not(sample: Sample) -> None:
+def test_suite_passes_while_known_bad_variants_do_not(sample: SampleFiles) -> None:
     weekly = rows(sample.folder / "results/weekly.jsonl.gz")
     runs = {r["run_id"] for r in weekly}
     assert len(runs) == 10
@@ -303,14 +307,14 @@ def test_suite_passes_while_known_bad_variants_do_not(sample: Sample) -> None:
         assert mean(r["passed"] for r in bad if r["system_version"] == version) < min(rates)
 
 
-def test_a_case_has_results_only_from_its_creation_on(sample: Sample) -> None:
+def test_a_case_has_results_only_from_its_creation_on(sample: SampleFiles) -> None:
     created = {c["case_id"]: c["created_at"] for c in rows(sample.folder / "evals/suite.jsonl.gz")}
     results = rows(sample.folder / "results/weekly.jsonl.gz")
     assert all(created[r["case_id"]] <= r["at"] for r in results)
     assert max(created.values()) > "2026-09-07"
 
 
-def test_judge_is_lenient_to_long_answers_and_blind_in_one_category(sample: Sample) -> None:
+def test_judge_is_lenient_to_long_answers_and_blind_in_one_category(sample: SampleFiles) -> None:
     failed = {t["trace_id"]: t["failed"] for t in rows(sample.folder / "truth/turns.jsonl.gz")}
     wrong = [v for v in rows(sample.folder / "verdicts.jsonl.gz") if failed[v["item_id"]]]
     returns = [v["passed"] for v in wrong if v["category"] == "returns"]
@@ -321,7 +325,7 @@ def test_judge_is_lenient_to_long_answers_and_blind_in_one_category(sample: Samp
     assert mean(long) > 2 * mean(short)
 
 
-def test_labels_cover_failures_and_some_items_have_two_raters(sample: Sample) -> None:
+def test_labels_cover_failures_and_some_items_have_two_raters(sample: SampleFiles) -> None:
     labels = rows(sample.folder / "annotations.jsonl.gz")
     traces = {t["trace_id"] for t in rows(sample.folder / "truth/turns.jsonl.gz")}
     assert {label["item_id"] for label in labels} <= traces
