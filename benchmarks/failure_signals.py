@@ -35,7 +35,7 @@ from evalcov_pipeline.core.failures import repeated_questions
 from evalcov_pipeline.core.failures import thresholds as estimates
 from evalcov_pipeline.core.failures.rows import STRENGTHS
 from evalcov_pipeline.services.failures.repetition import repetition
-from evalcov_pipeline.services.failures.signals import find_signals, week_turns
+from evalcov_pipeline.services.failures.signals import find_signals, turns_around_week
 from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.imports.traces import ingest_traces
 from evalcov_pipeline.services.traffic.texts import redactor
@@ -114,7 +114,7 @@ def sample_figures(model: str, scratch: Path, vectors: Path) -> dict:
 
 def of_week(settings: Settings, week: datetime) -> pl.DataFrame | None:
     """Turns of a week alone."""
-    turns = week_turns(settings.lake, week, with_answers=False)
+    turns = turns_around_week(settings.lake, week, with_answers=False)
     return None if turns is None else turns.filter("in_week")
 
 
@@ -225,7 +225,7 @@ def ranked(settings: Settings, weeks: list[datetime], truth: pl.DataFrame) -> di
     """How similarity ranks next turns: AUC, and the share of real next turns above the cut."""
     scores, kinds, above = [], [], []
     for week in weeks:
-        turns = week_turns(settings.lake, week, with_answers=False)
+        turns = turns_around_week(settings.lake, week, with_answers=False)
         if turns is None:
             continue
         again = repetition(turns, settings, week, redactor(settings.redaction))

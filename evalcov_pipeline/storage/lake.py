@@ -27,7 +27,14 @@ import orjson
 import polars as pl
 import pyarrow.parquet as pq
 
-from evalcov_pipeline.core.traffic.turns import SPANS, TRACE, TURNS, fold_turns
+from evalcov_pipeline.core.traffic.turns import (
+    IN_SESSION,
+    SESSION,
+    SPANS,
+    TRACE,
+    TURNS,
+    fold_turns,
+)
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.storage.files import locked, move, unfinished, write_whole
 
@@ -134,7 +141,7 @@ class Staging:
             compact, ascending.
         """
         self.close()
-        with _lock(self._lake, "import"), _naming_damage(self._lake):
+        with _lock(self._lake, "import"), naming_damage(self._lake):
             counts = [self._counts(name) for name in self._writers]
             rows, duplicate = sum(n for n, _ in counts), sum(n for _, n in counts)
             replaced = {file.parent.name for file in self._staging.glob(f"*/{self._file}")}
@@ -230,7 +237,7 @@ def compact_day(lake: Path, day: date) -> DayReport:
     Raises:
         BadInput: a staged file is damaged.
     """
-    with _lock(lake, str(day)), _naming_damage(lake):
+    with _lock(lake, str(day)), naming_damage(lake):
         marks = list((lake / "staging" / "pending").glob(f"{day}.*"))
         fold = fold_turns(_staged(lake, day), day)
         changed = _write_day(lake, day, fold.turns)
@@ -251,8 +258,7 @@ def compact_day(lake: Path, day: date) -> DayReport:
 def traces_view_sql(lake: Path) -> str:
     """Query of the view `traces`: every turn of the lake with its place in its session.
 
-    `turn_index` counts from 0 within (source, session_id), by start; it is computed here, since a
-    late turn or a session across midnight changes it. Works on an empty lake too.
+    Works on an empty lake too.
     """
     columns = ", ".join(
         "map_from_entries(segment) AS segment" if name == "segment" else name
@@ -261,8 +267,8 @@ def traces_view_sql(lake: Path) -> str:
     )
     return f"""
         SELECT source, trace_id, session_id,
-               row_number() OVER (PARTITION BY source, session_id
-                                  ORDER BY started_at, trace_id, span_id) - 1 AS turn_index,
+               row_number() OVER (PARTITION BY {", ".join(SESSION)}
+                                  ORDER BY {", ".join(IN_SESSION)}) - 1 AS turn_index,
                {columns}, span_id
         FROM ({_turns_sql(lake)})"""
 
@@ -276,7 +282,7 @@ def scan_turns(lake: Path) -> pl.LazyFrame:
     """The rows of a lake, as they lie there (schema `TURNS`).
 
     Looking a few sessions up costs less here than through DuckDB: other sessions' texts are
-    skipped, not read.
+    skipped, not read. Collect it under `naming_damage`.
     """
     if not any((lake / "traces").glob("date=*/*.parquet")):
         return pl.LazyFrame(schema=TURNS)
@@ -355,7 +361,7 @@ def _lock(lake: Path, name: str) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _naming_damage(lake: Path) -> Iterator[None]:
+def naming_damage(lake: Path) -> Iterator[None]:
     """Say which file of the lake is damaged where reading it failed.
 
     Raises:
@@ -420,7 +426,7 @@ def lake_connection(lake: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     Raises:
         BadInput: a file of the lake is damaged.
     """
-    with _naming_damage(lake), duckdb.connect() as con:
+    with naming_damage(lake), duckdb.connect() as con:
         con.execute("SET TimeZone = 'UTC'")
         con.execute(f"CREATE TEMP VIEW turns AS {_turns_sql(lake)}")
         create_traces_view(con, lake)
@@ -442,7 +448,7 @@ def newest_query(lake: Path) -> datetime | None:
     None where there is none on the last two days with spans.
     """
     days = sorted((lake / "staging").glob("date=*"))[-2:]  # what is said of a trace may come later
-    with _naming_damage(lake):
+    with naming_damage(lake):
         newest: datetime | None = (
             _staged_spans([file for day in days for file in sorted(day.glob("*.parquet"))])
             .filter(pl.col("query_text").is_not_null(), pl.col("set_aside").is_null())

@@ -105,7 +105,8 @@ TURNS = pl.Schema(
         "outcome": pl.String(),
     }
 )
-"""One row per user turn; `span_id` is its root. `turn_index` is known only at read.
+"""One row per user turn; `span_id` is its root. `turn_index` is known only at read (see
+`IN_SESSION`), since a late turn or a session across midnight changes it.
 
 `tool_failures` is how many of its tool calls failed; NULL where nobody recorded that.
 
@@ -114,6 +115,9 @@ draw and to look up than two texts.
 """
 
 TRACE = ["source", "trace_id"]
+SESSION = ["source", "session_id"]
+IN_SESSION = ["started_at", "trace_id", "span_id"]
+"""Order of the turns of a session: `turn_index` counts from 0 along it."""
 _SPAN = [*TRACE, "span_id"]
 _TURN = [*TRACE, "root_id"]
 _MAX_DEPTH_DOUBLINGS = 16
@@ -198,10 +202,10 @@ def session_key(source: str, session_id: str) -> int:
 
 def with_session_keys(turns: pl.DataFrame) -> pl.DataFrame:
     """Add `session_key` to turns with `source` and `session_id`."""
-    sessions = turns.select("source", "session_id").unique()
+    sessions = turns.select(SESSION).unique()
     keys = [session_key(*session) for session in sessions.iter_rows()]
     sessions = sessions.with_columns(session_key=pl.Series(keys, dtype=pl.UInt64))
-    return turns.join(sessions, on=["source", "session_id"], how="left")
+    return turns.join(sessions, on=SESSION, how="left")
 
 
 def _distinct(spans: pl.DataFrame) -> tuple[pl.DataFrame, int]:

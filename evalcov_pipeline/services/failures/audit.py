@@ -18,16 +18,17 @@ from evalcov_pipeline.core.failures.audit import (
     represented,
 )
 from evalcov_pipeline.core.failures.batches import precision
+from evalcov_pipeline.core.traffic.turns import TRACE
 from evalcov_pipeline.core.traffic.weeks import end_of_week
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.services.failures.precision import judged_picks, judged_tasks
+from evalcov_pipeline.services.traffic.turns import turns_between
 from evalcov_pipeline.services.traffic.vectors import vector_cache
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.lake import scan_turns, traffic_span
+from evalcov_pipeline.storage.lake import naming_damage, traffic_span
 from evalcov_pipeline.storage.warehouse import Columns, Warehouse, frame
 
-_TRACE = ["source", "trace_id"]
-_TURN = [*_TRACE, "turn_index"]
+_TURN = [*TRACE, "turn_index"]
 _ROWS: Columns = {
     "quarter": pl.String,
     "category": pl.String,
@@ -149,25 +150,25 @@ def audit(warehouse: Warehouse, settings: Settings, day: date | None = None) -> 
         incidents = _incidents(con, quarter)
         traces = {*judged["trace_id"], *incidents["trace_id"]} - {None}
         here = _traces_of_quarter(settings, quarter, sorted(traces))
-        judged_here = judged.join(here, on=_TRACE, how="semi").unique(_TURN, maintain_order=True)
-        shown = incidents.join(here, on="trace_id").join(judged_here, on=_TRACE, how="anti")
+        judged_here = judged.join(here, on=TRACE, how="semi").unique(_TURN, maintain_order=True)
+        shown = incidents.join(here, on="trace_id").join(judged_here, on=TRACE, how="anti")
         signalled = _signalled(con, quarter)
         known = _labelled_texts(con, quarter, judged.filter("bad"))
         cases = _cases(con, quarter)
-    signalled = signalled.join(judged_here, on=_TURN, how="anti").join(shown, on=_TRACE, how="anti")
+    signalled = signalled.join(judged_here, on=_TURN, how="anti").join(shown, on=TRACE, how="anti")
     kinds, assignment = _assigned(settings, known, signalled)
     named = pl.col("category").fill_null(UNCATEGORISED)
     bad = judged_here.filter("bad").with_columns(category=named)
     of_quarter = incidents.filter("in_quarter").unique("incident_id")
     seen = _Seen(
         labelled=Counter(bad["category"]),
-        of_incidents=Counter(shown.unique(_TRACE)["category"]),
+        of_incidents=Counter(shown.unique(TRACE)["category"]),
         assigned=Counter(kinds),
         incidents=Counter(of_quarter["category"]),
         ever=frozenset({*judged.filter("bad")["category"].drop_nulls(), *incidents["category"]}),
     )
-    rows = _rows(quarter, seen, picks.join(here, on=_TRACE, how="semi"), cases)
-    n_labels = picks.join(here, on=_TRACE, how="semi").height
+    rows = _rows(quarter, seen, picks.join(here, on=TRACE, how="semi"), cases)
+    n_labels = picks.join(here, on=TRACE, how="semi").height
     return Audit(quarter, rows, assignment, n_labels)
 
 
@@ -247,14 +248,14 @@ def _incidents(con: duckdb.DuckDBPyConnection, quarter: Quarter) -> pl.DataFrame
 
 def _traces_of_quarter(settings: Settings, quarter: Quarter, traces: list[str]) -> pl.DataFrame:
     """Keys of those traces that have a turn in the quarter: source and trace_id."""
-    return (
-        scan_turns(settings.lake)
-        .filter(pl.col("started_at").is_between(quarter.start, quarter.as_of, closed="left"))
-        .filter(pl.col("trace_id").is_in(traces))
-        .select(_TRACE)
-        .unique()
-        .collect(engine="streaming")
-    )
+    with naming_damage(settings.lake):
+        return (
+            turns_between(settings.lake, quarter.start, quarter.as_of)
+            .filter(pl.col("trace_id").is_in(traces))
+            .select(TRACE)
+            .unique()
+            .collect(engine="streaming")
+        )
 
 
 def _signalled(con: duckdb.DuckDBPyConnection, quarter: Quarter) -> pl.DataFrame:

@@ -19,9 +19,10 @@ from evalcov_pipeline.services.failures.precision import (
     precision_rows,
     precisions,
 )
-from evalcov_pipeline.services.failures.turns import TURN, week_turns
+from evalcov_pipeline.services.failures.turns import sampling_frame
 from evalcov_pipeline.services.labels.queue import WAITING, enqueue
 from evalcov_pipeline.services.traffic.texts import add_texts
+from evalcov_pipeline.services.traffic.turns import TURN
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.lake import traffic_span
 from evalcov_pipeline.storage.warehouse import Warehouse, frame, one_row, replace_slice
@@ -69,7 +70,7 @@ def examine_week(
         created_at: wall clock, naive UTC.
         ask: whether the week may get a batch.
     """
-    turns = week_turns(settings, as_of)
+    turns = sampling_frame(settings.lake, as_of)
     span = traffic_span(settings.lake)
     with warehouse.reader() as con:
         signals = _signals(con, as_of, turns)

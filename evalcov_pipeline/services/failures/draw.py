@@ -24,9 +24,10 @@ from evalcov_pipeline.core.failures.batches import (
 )
 from evalcov_pipeline.core.statistics.similarity import Vectors, is_like
 from evalcov_pipeline.services.failures.precision import ANY, NONE
-from evalcov_pipeline.services.failures.turns import TURN, with_texts
+from evalcov_pipeline.services.failures.turns import with_texts
 from evalcov_pipeline.services.traffic.conversations import conversations
 from evalcov_pipeline.services.traffic.texts import redactor
+from evalcov_pipeline.services.traffic.turns import TURN
 from evalcov_pipeline.services.traffic.vectors import embedder, vector_cache
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.vectors import embed_texts
@@ -76,7 +77,7 @@ def draw_batch(
         settings: size and shares of the batch.
         as_of: end of the week.
         created_at: wall clock, naive UTC.
-        turns: from `week_turns`, at least one.
+        turns: from `sampling_frame`, at least one.
         signals: turn (place among `turns`), signal, strength and evidence; at least one.
         found: from `precisions`, of all these signals.
     """

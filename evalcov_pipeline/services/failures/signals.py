@@ -25,22 +25,21 @@ from evalcov_pipeline.services.failures.own_signals import found_by, own_signals
 from evalcov_pipeline.services.failures.repetition import Repetition, repetition
 from evalcov_pipeline.services.labels.queue import JUDGED_BY_PEOPLE
 from evalcov_pipeline.services.traffic.texts import add_texts, redacted
+from evalcov_pipeline.services.traffic.turns import turns_between, turns_of_sessions
 from evalcov_pipeline.settings import LINEAGE_DAYS, FailureSettings, Settings
-from evalcov_pipeline.storage.lake import scan_turns
+from evalcov_pipeline.storage.lake import naming_damage
 from evalcov_pipeline.storage.warehouse import Columns, frame, insert, replace_slice
 
 _WEEK, _DAY = timedelta(days=7), timedelta(days=1)
 _READ = (
-    "source", "trace_id", "span_id", "session_id", "session_key", "started_at", "ended_at",
-    "query_text", "error_type", "finish_reason", "retrieval_count", "retrieval_top_score",
-    "retrieval_kind", "feedback", "outcome",
+    "session_key", "ended_at", "query_text", "error_type", "finish_reason", "retrieval_count",
+    "retrieval_top_score", "retrieval_kind", "feedback", "outcome",
 )  # fmt: skip
 _FOR_OWN = (
     "answer_text", "user_id", "model", "prompt_version", "release", "tool_calls", "tool_failures",
     "latency_ms", "cost_usd",
 )  # fmt: skip
 _HIDDEN = ("span_id", "session_key", "text")
-_ORDER = ("source", "session_id", "started_at", "trace_id", "span_id")
 _LONGEST_EVIDENCE = 200
 _THRESHOLDS: Columns = {
     "source": pl.String, "signal": pl.String, "threshold": pl.Float64, "n": pl.Int64,
@@ -94,7 +93,7 @@ def find_signals(
     rules = settings.failures
     own = own_signals(rules.own)
     _known_names(rules)
-    turns = week_turns(settings.lake, as_of, with_answers=bool(own))
+    turns = turns_around_week(settings.lake, as_of, with_answers=bool(own))
     if turns is None:
         return None
     scores = _scores(settings.lake, as_of)
@@ -176,45 +175,46 @@ def _known_names(rules: FailureSettings) -> None:
         )
 
 
-def week_turns(lake: Path, as_of: datetime, *, with_answers: bool) -> pl.DataFrame | None:
+def turns_around_week(lake: Path, as_of: datetime, *, with_answers: bool) -> pl.DataFrame | None:
     """Turns of the week's sessions from a day before the week to a day after it, in order.
 
-    Beside what is read: turn_index (turns before that day count too), answered, in_week,
-    known_until (newest turn of the source that is known) and text (the query, normalised).
+    Args:
+        lake: folder of the lake.
+        as_of: exclusive end of the week.
+        with_answers: read what own signals are given, too.
+
+    Returns:
+        What is read, turn_index, answered (None where its source never captures answers), in_week,
+        known_until (newest turn of the source that is known) and text (the query, normalised);
+        None for a week without turns.
+
+    Raises:
+        BadInput: a file of the lake is damaged.
     """
     start, end = as_of - _WEEK - _DAY, as_of + _DAY
-    began = pl.col("started_at")
-    within = began.is_between(as_of - _WEEK, as_of, closed="left")
-    lake_turns = scan_turns(lake)
-    around = lake_turns.filter(began.is_between(start, end, closed="left"))
-    ours = around.filter(within).select("session_key").unique()
-    answered = pl.col("answer_text").is_not_null()
-    turns = (
-        around.select(
-            *_READ, *(_FOR_OWN if with_answers else ()),
-            answered=answered, known_until=began.max().over("source"),
-            captured=answered.any().over("source"),
-        )
-        .join(ours, on="session_key", how="semi")
-        .with_columns(answered=pl.when("captured").then("answered"), in_week=within)
-        .drop("captured")
-        .collect()
-    )  # fmt: skip
-    if turns.is_empty():
+    within = pl.col("started_at").is_between(as_of - _WEEK, as_of, closed="left")
+    answered = pl.col("answer_text").is_not_null().alias("answered")
+    around = turns_between(lake, start, end)
+    with naming_damage(lake):
+        sessions, sources = pl.collect_all([
+            around.filter(within).select("session_key").unique(),
+            around.group_by("source").agg(
+                known_until=pl.max("started_at"), captured=answered.any()
+            ),
+        ])  # fmt: skip
+    if sessions.is_empty():
         return None
-    earlier = (
-        lake_turns.filter(began < start)
-        .join(ours, on="session_key", how="semi")
-        .group_by("source", "session_id")
-        .agg(earlier=pl.len().cast(pl.Int64))
-        .collect(engine="streaming")
+    columns = [*_READ, *(_FOR_OWN if with_answers else ()), answered]
+    turns = turns_of_sessions(lake, sessions, columns, start=start, end=end)
+    return (
+        turns.join(sources, on="source", maintain_order="left")
+        .with_columns(
+            answered=pl.when("captured").then("answered"),
+            in_week=within,
+            text=normalise_all(turns["query_text"]),
+        )
+        .drop("captured")
     )
-    session = ["source", "session_id"]
-    ordered = turns.join(earlier, on=session, how="left").sort(_ORDER)
-    return ordered.with_columns(
-        turn_index=pl.int_range(pl.len()).over(session) + pl.col("earlier").fill_null(0),
-        text=normalise_all(ordered["query_text"]),
-    ).drop("earlier")
 
 
 def _scores(lake: Path, as_of: datetime) -> pl.DataFrame:
@@ -229,17 +229,15 @@ def _scores(lake: Path, as_of: datetime) -> pl.DataFrame:
         | pl.col("outcome").is_in(["error", "abandoned"]).fill_null(False)
     )
     start = as_of - timedelta(days=LINEAGE_DAYS)
-    return (
-        scan_turns(lake)
-        .filter(
-            pl.col("started_at").is_between(start, as_of, closed="left"),
-            pl.col("retrieval_top_score").is_not_null(),
-        )
+    scores = (
+        turns_between(lake, start, as_of)
+        .filter(pl.col("retrieval_top_score").is_not_null())
         .select(
             "source", "retrieval_kind", session="session_key", score="retrieval_top_score", bad=bad
         )
-        .collect(engine="streaming")
     )
+    with naming_damage(lake):
+        return scores.collect(engine="streaming")
 
 
 def _cuts(scores: pl.DataFrame, shares: dict[str, Threshold]) -> pl.DataFrame:

@@ -4,38 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 
-from evalcov_pipeline.core.traffic.turns import TURNS, with_session_keys
-from evalcov_pipeline.services.traffic.sampling import embedded_text
+from evalcov_pipeline.core.traffic.turns import SESSION
 from evalcov_pipeline.services.traffic.texts import redacted
+from evalcov_pipeline.services.traffic.turns import (
+    TURN,
+    embedded_text,
+    turns_between,
+    turns_of_sessions,
+)
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.lake import holds_turns, scan_turns
-
-TURN = ["source", "trace_id", "started_at"]
-"""What names a turn without its place in its session."""
-_SESSION = ["source", "session_id"]
+from evalcov_pipeline.storage.lake import naming_damage
 
 
-def week_turns(settings: Settings, as_of: datetime) -> pl.DataFrame:
-    """Production turns of the week that ends at `as_of` whose query holds anything.
+def sampling_frame(lake: Path, as_of: datetime) -> pl.DataFrame:
+    """Turns that a week's batch is drawn from: those whose query holds anything.
+
+    Args:
+        lake: folder of the lake.
+        as_of: exclusive end of the week.
 
     Returns:
         source, trace_id, started_at and session_id, one row per turn, in this order.
+
+    Raises:
+        BadInput: a file of the lake is damaged.
     """
-    if not holds_turns(settings.lake):
-        return TURNS.to_frame().select(*TURN, "session_id")
-    start = as_of - timedelta(days=7)
-    return (
-        scan_turns(settings.lake)
-        .filter(pl.col("started_at").is_between(start, as_of, closed="left"))
-        .filter(pl.col("query_text").str.strip_chars() != "")
-        .select(*TURN, "session_id")
-        .collect(engine="streaming")
-        .sort(*TURN, "session_id")
-        .unique(TURN, keep="first", maintain_order=True)
-    )
+    with naming_damage(lake):
+        return (
+            turns_between(lake, as_of - timedelta(days=7), as_of)
+            .filter(pl.col("query_text").str.strip_chars() != "")
+            .select(*TURN, "session_id")
+            .collect(engine="streaming")
+            .sort(*TURN, "session_id")
+            .unique(TURN, keep="first", maintain_order=True)
+        )
 
 
 def with_texts(
@@ -52,22 +58,14 @@ def with_texts(
         The turns, in their order, with turn_index, text and text_hash; without those of which no
         text is left.
     """
-    sessions = with_session_keys(turns.select(_SESSION).unique())
-    said = (
-        scan_turns(settings.lake)
-        .filter(pl.col("session_key").is_in(sessions["session_key"].implode()))
-        .select(*TURN, "session_id", "span_id", "query_text")
-        .collect(engine="streaming")
-        .sort(*_SESSION, "started_at", "trace_id", "span_id")
-        .with_columns(
-            turn_index=pl.int_range(pl.len()).over(_SESSION),
-            previous_query=pl.col("query_text").shift().over(_SESSION),
-        )
-        .unique([*TURN, "session_id"], keep="first", maintain_order=True)
+    key = [*TURN, "session_id"]
+    read = (
+        turns_of_sessions(settings.lake, turns.select(SESSION), ["query_text"])
         .with_columns(raw=embedded_text(settings.embedding))
-        .select(*TURN, "session_id", "turn_index", "raw")
+        .unique(key, keep="first", maintain_order=True)
+        .select(*key, "turn_index", "raw")
     )
-    spelled = turns.join(said, on=[*TURN, "session_id"], how="left", maintain_order="left")
+    spelled = turns.join(read, on=key, how="left", maintain_order="left")
     texts = redacted(spelled["raw"], redact_all)
     return (
         spelled.join(texts, on="raw", how="left", maintain_order="left")

@@ -19,8 +19,9 @@ from evalcov_pipeline.formats.conversations import is_conversation
 from evalcov_pipeline.formats.messages import parsed
 from evalcov_pipeline.services.labels.queue import enqueue
 from evalcov_pipeline.services.labels.tasks import task_id
-from evalcov_pipeline.services.traffic.conversations import conversations, last_turns_of_traces
+from evalcov_pipeline.services.traffic.conversations import conversations
 from evalcov_pipeline.services.traffic.texts import redactor
+from evalcov_pipeline.services.traffic.turns import last_turns_of_traces
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.warehouse import Columns, frame
 

@@ -11,8 +11,9 @@ import duckdb
 import polars as pl
 
 from evalcov_pipeline.services.labels.queue import WAITING, enqueue
-from evalcov_pipeline.services.traffic.conversations import conversations, last_turns_of_traces
+from evalcov_pipeline.services.traffic.conversations import conversations
 from evalcov_pipeline.services.traffic.texts import redacted, redactor
+from evalcov_pipeline.services.traffic.turns import last_turns_of_traces
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.warehouse import frame
 

@@ -14,7 +14,7 @@ import orjson
 import polars as pl
 
 from evalcov_pipeline.core.sessions.features import rejected
-from evalcov_pipeline.services.traffic.conversations import TURN_KEY, turns_of_sessions
+from evalcov_pipeline.services.traffic.turns import TURN, turns_of_sessions
 from evalcov_pipeline.storage.warehouse import frame
 
 
@@ -48,7 +48,7 @@ def asked_turns(
     )
     newest = pl.struct("started_at", "source", "trace_id", "turn_index")
     return (
-        turns.join(_circumstances(lake, turns), on=TURN_KEY, how="left")
+        turns.join(_circumstances(lake, turns), on=TURN, how="left")
         .with_columns(pl.col("signal").fill_null(0.0))
         .sort(newest, descending=True)
     )
@@ -108,8 +108,8 @@ def _circumstances(lake: Path, turns: pl.DataFrame) -> pl.DataFrame:
             signal=failed.cast(pl.Float64),
             segment=pl.col("segment").map_elements(_object, pl.String, skip_nulls=True),
         )
-        .unique(TURN_KEY, keep="first", maintain_order=True)
-        .select(*TURN_KEY, "user_id", "segment", "signal")
+        .unique(TURN, keep="first", maintain_order=True)
+        .select(*TURN, "user_id", "segment", "signal")
     )
 
 

@@ -23,16 +23,14 @@ from evalcov_pipeline.core.sessions.features import (
     topic_level,
 )
 from evalcov_pipeline.core.sessions.space import Vectors, borrowed_tools, pool_queries
-from evalcov_pipeline.core.traffic.turns import session_key, with_session_keys
+from evalcov_pipeline.core.traffic.turns import SESSION, session_key, with_session_keys
 from evalcov_pipeline.formats.conversations import is_conversation
 from evalcov_pipeline.formats.messages import parsed
+from evalcov_pipeline.services.traffic.turns import TURN, turns_of_sessions
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.lake import scan_turns
 from evalcov_pipeline.storage.vectors import VectorCache
 from evalcov_pipeline.storage.warehouse import frame, replace_slice
 
-_SESSION = ["source", "session_id"]
-_TURN = ["source", "trace_id", "started_at"]
 _OF_CASES = "\x00case"
 """Source under which cases have session keys: no traffic has it."""
 
@@ -104,7 +102,7 @@ def week_sessions(
     return WeekSessions(
         sessions=_features(steps, place, vectors, level)
         .join(sampled, on="session_key")
-        .sort(_SESSION)
+        .sort(SESSION)
         .drop("session_key"),
         cases=_features(guessed, place, vectors, level)
         .join(cases.select("session_key", "case_id"), on="session_key")
@@ -171,22 +169,20 @@ def _sampled_turns(con: duckdb.DuckDBPyConnection, lake: Path, as_of: datetime) 
     if sample.is_empty():
         return sample
     sample = with_session_keys(sample)
+    plain = ["ended_at", "tool_calls", "tool_failures", "context_tokens", "error_type", "outcome"]
+    measured = [
+        pl.col("query_text").str.len_chars().cast(pl.Int64).alias("query_chars"),
+        pl.col("answer_text").str.len_chars().cast(pl.Int64).alias("answer_chars"),
+        rejected(pl.col("feedback")).alias("rejected"),
+    ]
     told = (
-        scan_turns(lake)
-        .filter(pl.col("session_key").is_in(sample["session_key"].unique().implode()))
-        .select(
-            *_TURN,
-            "ended_at", "tool_calls", "tool_failures", "context_tokens", "error_type", "outcome",
-            query_chars=pl.col("query_text").str.len_chars().cast(pl.Int64),
-            answer_chars=pl.col("answer_text").str.len_chars().cast(pl.Int64),
-            rejected=rejected(pl.col("feedback")),
-        )
-        .collect(engine="streaming")
-        .unique(_TURN, keep="first", maintain_order=True)
-    )  # fmt: skip
+        turns_of_sessions(lake, sample, [*plain, *measured])
+        .drop("session_id", "span_id", "turn_index")
+        .unique(TURN, keep="first", maintain_order=True)
+    )
     answered = pl.col("answer_chars").is_not_null()
     return (
-        sample.join(told, on=_TURN, how="left")
+        sample.join(told, on=TURN, how="left")
         .with_columns(
             answered=pl.when(answered.any().over("source")).then(answered),
             rephrased=pl.lit(None, pl.Boolean),

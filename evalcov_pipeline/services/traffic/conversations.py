@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,39 +10,7 @@ import orjson
 import polars as pl
 
 from evalcov_pipeline.core.refresh.sessions import MOST_TURNS_BEFORE
-from evalcov_pipeline.core.traffic.turns import with_session_keys
-from evalcov_pipeline.storage.lake import lake_connection, scan_turns
-from evalcov_pipeline.storage.warehouse import frame
-
-TURN_KEY = ["source", "trace_id", "started_at"]
-
-
-def last_turns_of_traces(lake: Path, trace_ids: Iterable[str]) -> pl.DataFrame:
-    """The last turn of each of these traces that the lake has, with its place in its session.
-
-    Returns:
-        source, session_id, trace_id, started_at, query_text and turn_index, by trace_id.
-    """
-    with lake_connection(lake) as con:
-        asked = pl.DataFrame({"trace_id": sorted(set(trace_ids))}, schema={"trace_id": pl.String})
-        con.register("asked", asked.to_arrow())
-        return frame(
-            con,
-            """
-            WITH sessions AS (
-              SELECT DISTINCT source, session_id FROM turns SEMI JOIN asked USING (trace_id)
-            ), placed AS (
-              SELECT source, session_id, trace_id, started_at, query_text,
-                     row_number() OVER (PARTITION BY source, session_id
-                                        ORDER BY started_at, trace_id, span_id) - 1 AS turn_index
-              FROM turns SEMI JOIN sessions USING (source, session_id)
-            )
-            SELECT * FROM placed SEMI JOIN asked USING (trace_id)
-            QUALIFY row_number() OVER (PARTITION BY trace_id
-                                       ORDER BY started_at DESC, turn_index DESC, source) = 1
-            ORDER BY trace_id
-            """,
-        )
+from evalcov_pipeline.services.traffic.turns import TURN, turns_of_sessions
 
 
 def conversations(
@@ -67,10 +35,8 @@ def conversations(
         no more.
     """
     columns = ["query_text", "answer_text", "tool_calls", "tool_failures"]
-    said = (
-        turns_of_sessions(lake, drawn, columns)
-        .join(asked.select(*TURN_KEY, "text_hash").unique(TURN_KEY), on=TURN_KEY, how="left")
-        .sort("started_at", "source", "trace_id")
+    said = turns_of_sessions(lake, drawn, columns).join(
+        asked.select(*TURN, "text_hash").unique(TURN), on=TURN, how="left", maintain_order="left"
     )
     texts = pl.concat([said["query_text"], said["answer_text"]]).drop_nulls().unique().sort()
     clean = dict(zip(texts, redact_all(texts.to_list()), strict=True))
@@ -79,8 +45,8 @@ def conversations(
     for turn in said.iter_rows(named=True):
         sessions.setdefault((turn["source"], turn["session_id"]), []).append(turn)
     rows = []
-    for turn in drawn.select(*TURN_KEY, "session_id").iter_rows(named=True):
-        key = {name: turn[name] for name in TURN_KEY}
+    for turn in drawn.select(*TURN, "session_id").iter_rows(named=True):
+        key = {name: turn[name] for name in TURN}
         session = sessions.get((turn["source"], turn["session_id"]), [])
         place = next((i for i, other in enumerate(session) if other.items() >= key.items()), None)
         if place is None:
@@ -125,14 +91,3 @@ def _exchange(turn: Mapping[str, Any], clean: Mapping[str, str]) -> list[dict[st
         reply = {"role": "assistant", "content": answer}
         said.append(reply | ({"tool_calls": calls} if calls else {}))
     return said
-
-
-def turns_of_sessions(lake: Path, turns: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-    """All turns in the lake of the sessions that some turns belong to."""
-    sessions = with_session_keys(turns.select("source", "session_id").unique())
-    return (
-        scan_turns(lake)
-        .filter(pl.col("session_key").is_in(sessions["session_key"].implode()))
-        .select(*TURN_KEY, "session_id", *columns)
-        .collect(engine="streaming")
-    )

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import duckdb
 import polars as pl
 
 from evalcov_pipeline.core.traffic.sampling import SampleDraw, draw_sample
+from evalcov_pipeline.core.traffic.turns import IN_SESSION
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.services.traffic.texts import add_texts, redacted
-from evalcov_pipeline.settings import EmbeddingSettings, Settings
-from evalcov_pipeline.storage.lake import lake_connection, scan_turns
+from evalcov_pipeline.services.traffic.turns import embedded_text, turns_of_sessions
+from evalcov_pipeline.settings import Settings
+from evalcov_pipeline.storage.lake import lake_connection
 from evalcov_pipeline.storage.warehouse import frame, replace_slice
-
-_TURN_COLUMNS = ("trace_id", "span_id", "started_at", "latency_ms", "cost_usd", "query_text")
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,7 @@ def sample_week(
             timezone=settings.timezone,
             segments=settings.sampling.segments,
         )
-    turns = _turns(settings.lake, draw.sessions, start, as_of)
-    turns = turns.with_columns(raw=embedded_text(settings.embedding))
+    turns = _turns(settings, draw.sessions, start, as_of)
     texts = redacted(turns["raw"], redact_all)
     turns = turns.join(texts, on="raw", how="left", maintain_order="left")
     if turns["text_hash"].count() == 0:
@@ -69,7 +67,7 @@ def sample_week(
             where=f"traffic before {as_of:%Y-%m-%d}",
             what_to_do="correct redaction.patterns and redaction.function in evalcov.toml",
         )
-    return WeekSample(turns.drop("raw", "query_text", "previous_query"), draw)
+    return WeekSample(turns.drop("raw"), draw)
 
 
 def write_sample(con: duckdb.DuckDBPyConnection, as_of: datetime, sample: WeekSample | None) -> int:
@@ -106,7 +104,7 @@ def _sessions(
     """One row per session of the window, as `draw_sample` wants it."""
     segments = "".join(
         f", first(list_filter(segment, lambda s: s.key = {_literal(name)})[1].value"
-        f' ORDER BY started_at, trace_id, span_id) AS "{name}"'
+        f' ORDER BY {", ".join(IN_SESSION)}) AS "{name}"'
         for name in settings.sampling.segments
     )
     return frame(
@@ -118,32 +116,16 @@ def _sessions(
     )
 
 
-def _turns(lake: Path, drawn: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:
-    """Turns of the drawn sessions inside the window, with the place of each in its session."""
-    session = ["source", "session_id"]
+def _turns(settings: Settings, drawn: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:
+    """Turns of the drawn sessions inside the window, with `raw`, the text that stands for each."""
+    columns = ["session_key", "latency_ms", "cost_usd", "query_text"]
     return (
-        scan_turns(lake)
-        .filter(pl.col("session_key").is_in(drawn["session_key"].implode()))
-        .select("session_key", *session, *_TURN_COLUMNS)
-        .collect(engine="streaming")
-        .join(drawn.drop("n_turns"), on="session_key")
-        .drop("session_key")
-        .sort(*session, "started_at", "trace_id", "span_id")
-        .with_columns(
-            turn_index=pl.int_range(pl.len()).over(session),
-            previous_query=pl.col("query_text").shift().over(session),
-        )
+        turns_of_sessions(settings.lake, drawn, columns)
+        .with_columns(raw=embedded_text(settings.embedding))
         .filter(pl.col("started_at").is_between(start, end, closed="left"))
-        .drop("span_id")
+        .join(drawn.drop("n_turns"), on="session_key", maintain_order="left")
+        .drop("session_key", "span_id", "query_text")
     )
-
-
-def embedded_text(settings: EmbeddingSettings) -> pl.Expr:
-    """The text that stands for a turn: its query, or that with the query before it."""
-    query = pl.col("query_text")
-    if settings.text == "query":
-        return query
-    return pl.concat_str("previous_query", query, separator="\n", ignore_nulls=True)
 
 
 def _literal(value: str) -> str:
