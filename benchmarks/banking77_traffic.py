@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evalcov_pipeline.core.text.redaction import Redactor
+from evalcov_pipeline.services.traffic.texts import redactor
 from evalcov_pipeline.settings import Settings
 
 START = datetime(2026, 9, 28)
@@ -51,7 +51,7 @@ def read_corpus(folder: Path) -> Corpus:
             rows += [
                 (" ".join(row["text"].split()), row["category"]) for row in csv.DictReader(file)
             ]
-    redacted = Redactor(Settings().redaction).redact_all([text for text, _ in rows])
+    redacted = redactor(Settings().redaction)([text for text, _ in rows])
     rows = sorted(dict(zip(redacted, [intent for _, intent in rows], strict=True)).items())
     names = sorted({intent for _, intent in rows})
     intents = np.array([names.index(intent) for _, intent in rows])

@@ -38,7 +38,7 @@ from banking77_traffic import read_corpus
 from vectors import embedded
 
 from evalcov_pipeline.core.coverage.gaps import gap_scores
-from evalcov_pipeline.core.text.redaction import Redactor
+from evalcov_pipeline.services.traffic.texts import redactor
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.simulator.rhythm import Calendar
 from evalcov_pipeline.simulator.traffic import simulate_traffic
@@ -118,7 +118,7 @@ def labelled_texts(data: Path) -> Iterator[tuple[str, list[str], list[str]]]:
 
 def redacted_once(rows: list[tuple[str, str]]) -> tuple[list[str], list[str]]:
     """Distinct redacted texts with their most frequent intent, rare intents left out."""
-    texts = Redactor(Settings().redaction).redact_all([" ".join(text.split()) for text, _ in rows])
+    texts = redactor(Settings().redaction)([" ".join(text.split()) for text, _ in rows])
     seen: dict[str, Counter[str]] = {}
     for text, (_, intent) in zip(texts, rows, strict=True):
         seen.setdefault(text, Counter())[intent] += 1

@@ -35,8 +35,8 @@ from evalcov_pipeline.core.coverage.divergence import jsd
 from evalcov_pipeline.core.coverage.week import session_weights
 from evalcov_pipeline.core.statistics.shares import ProductionShares, production_shares
 from evalcov_pipeline.core.taxonomy.taxonomy import assign
-from evalcov_pipeline.core.text.redaction import Redactor
 from evalcov_pipeline.services.taxonomy import taxonomies
+from evalcov_pipeline.services.traffic.texts import redactor
 from evalcov_pipeline.services.traffic.vectors import vector_cache
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.simulator.rhythm import Calendar
@@ -154,7 +154,7 @@ def sample_grounds(resamples: int, root: Path) -> Iterator[Ground]:
         evalcov(home, "run", "weekly", log=log)
     calendar = Calendar(START, 10, FRESH_SESSIONS)
     fresh = list(simulate_traffic(calendar, FRESH_SEEDS[0]))
-    texts = Redactor(Settings().redaction).redact_all([turn.query for turn in fresh])
+    texts = redactor(Settings().redaction)([turn.query for turn in fresh])
     hashes, vectors = embedded("simulator", texts)
     names = sorted({turn.intent for turn in fresh})
     intents = np.array([names.index(turn.intent) for turn in fresh])

@@ -34,7 +34,6 @@ from pathlib import Path
 from typing import Any
 
 from evalcov_pipeline.core.text.redaction import KINDS, Finding, Redactor
-from evalcov_pipeline.settings import RedactionSettings
 
 HERE = Path(__file__).parent
 OUT = HERE / "out" / "redaction.json"
@@ -171,7 +170,7 @@ def show(title: str, table: dict[str, dict]) -> None:
 
 def main() -> None:
     """Measure, print, write `out/redaction.json`."""
-    redactor = Redactor(RedactionSettings())
+    redactor = Redactor()
     result = {}
     for name, corpus in (("hand_written", hand_written()), ("sample", sample())):
         scores = score(corpus, redactor.find)

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from evalcov_pipeline.core.text.normalise import text_hash
-from evalcov_pipeline.core.text.redaction import Redactor
+from evalcov_pipeline.services.traffic.texts import redactor
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.simulator.otlp import dump, key_values, nanos, span_id
 
@@ -64,7 +64,7 @@ def read_dialogues(path: Path) -> list[Dialogue]:
     with path.open(encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     said = [turn["text"] for row in rows for turn in row["turns"]]
-    clean = iter(Redactor(Settings().redaction).redact_all(said))
+    clean = iter(redactor(Settings().redaction)(said))
     return [_dialogue(row, [next(clean) for _ in row["turns"]]) for row in rows]
 
 

@@ -16,9 +16,8 @@ from evalcov_pipeline.core.sessions.ngrams import SEPARATOR, bracketed, joined, 
 from evalcov_pipeline.core.statistics.pps import inclusion_probabilities, systematic_draw
 from evalcov_pipeline.core.statistics.shares import FloatArray
 from evalcov_pipeline.core.statistics.similarity import Mask, Vectors
+from evalcov_pipeline.core.traffic.turns import MOST_TURNS_BEFORE
 
-MOST_TURNS_BEFORE = 20
-"""Turns of a session that a case has before its last query; earlier ones are cut off."""
 _PICKS = {
     "session_hash": pl.String,
     "text_hash": pl.String,

@@ -118,6 +118,9 @@ TRACE = ["source", "trace_id"]
 SESSION = ["source", "session_id"]
 IN_SESSION = ["started_at", "trace_id", "span_id"]
 """Order of the turns of a session: `turn_index` counts from 0 along it."""
+MOST_TURNS_BEFORE = 20
+"""Turns of a session that people, and a case, are given before its last query; earlier ones are cut
+off."""
 _SPAN = [*TRACE, "span_id"]
 _TURN = [*TRACE, "root_id"]
 _MAX_DEPTH_DOUBLINGS = 16

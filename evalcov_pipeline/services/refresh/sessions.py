@@ -20,7 +20,6 @@ from evalcov_pipeline.core.refresh.plan import (
     project,
 )
 from evalcov_pipeline.core.refresh.sessions import (
-    MOST_TURNS_BEFORE,
     SessionCandidates,
     draw_sessions,
     find_sessions,
@@ -29,6 +28,7 @@ from evalcov_pipeline.core.refresh.sessions import (
 from evalcov_pipeline.core.sessions.space import session_vectors
 from evalcov_pipeline.core.statistics.shares import production_shares
 from evalcov_pipeline.core.statistics.similarity import Mask
+from evalcov_pipeline.core.traffic.turns import MOST_TURNS_BEFORE, SESSION
 from evalcov_pipeline.services.refresh.candidates import last_turns
 from evalcov_pipeline.services.sessions.features import (
     WeekSessions,
@@ -43,7 +43,6 @@ from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.vectors import VectorCache
 from evalcov_pipeline.storage.warehouse import frame, one_row
 
-_SESSION = ["source", "session_id"]
 _NONE = {name: pl.lit(None, pl.String) for name in ("session_cluster_key", "outcome")}
 
 
@@ -198,12 +197,12 @@ def draw_whole_sessions(
         .drop("cluster_id", "text_hash")
         .join(week.candidates.rows, on="session_hash", how="left", maintain_order="left")
         .select(
-            *_SESSION, "pool", "inclusion_probability", "reason", "session_cluster_key",
+            *SESSION, "pool", "inclusion_probability", "reason", "session_cluster_key",
             "steady_weight",
             unit=pl.lit("session"),
             outcome=pl.when(pl.col("outcome") != "unknown").then("outcome"),
         )
-        .join(last_turns(turns).drop("steady_weight"), on=_SESSION, how="left",
+        .join(last_turns(turns).drop("steady_weight"), on=SESSION, how="left",
               maintain_order="left")
     )  # fmt: skip
     return DrawnSessions(rows, placement, (note, *reasons))
@@ -252,10 +251,10 @@ def _placed(
 
 def _distinct(sessions: pl.DataFrame, turns: pl.DataFrame) -> pl.DataFrame:
     """Distinct contents with their weight, each with its newest session and what this ends with."""
-    ends = last_turns(turns).select(*_SESSION, "text_hash", "user_id")
-    newest = sessions.sort("started_at", *_SESSION, descending=True, nulls_last=True)
+    ends = last_turns(turns).select(*SESSION, "text_hash", "user_id")
+    newest = sessions.sort("started_at", *SESSION, descending=True, nulls_last=True)
     return (
-        newest.join(ends, on=_SESSION, how="left", maintain_order="left")
+        newest.join(ends, on=SESSION, how="left", maintain_order="left")
         .group_by("session_hash", maintain_order=True)
         .agg(pl.all().exclude("steady_weight").first(), pl.sum("steady_weight"))
         .sort("session_hash")

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from evalcov_pipeline.core.refresh.sessions import MOST_TURNS_BEFORE
+from evalcov_pipeline.core.traffic.turns import MOST_TURNS_BEFORE
 from evalcov_pipeline.services.traffic.turns import TURN, turns_of_sessions
 
 

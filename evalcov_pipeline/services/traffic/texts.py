@@ -34,7 +34,12 @@ def redactor(settings: RedactionSettings) -> Callable[[Sequence[str]], list[str]
             it is used.
     """
     with _settings_blamed():
-        redact_all = Redactor(settings).redact_all
+        redact_all = Redactor(
+            settings.patterns,
+            settings.function,
+            names=settings.names,
+            default_region=settings.default_region,
+        ).redact_all
 
     def blaming(texts: Sequence[str]) -> list[str]:
         with _settings_blamed():

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from evalcov_pipeline.cli.run import run_weeks
-from evalcov_pipeline.core.refresh.sessions import MOST_TURNS_BEFORE
+from evalcov_pipeline.core.traffic.turns import MOST_TURNS_BEFORE
 from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.labels.proposals import waiting_tasks
 from evalcov_pipeline.services.labels.queue import record_labels

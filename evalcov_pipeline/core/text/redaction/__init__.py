@@ -13,12 +13,11 @@ from __future__ import annotations
 import importlib
 import re
 from bisect import bisect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from evalcov_pipeline.core.text.redaction.credentials import secrets
-from evalcov_pipeline.core.text.redaction.names import names
+from evalcov_pipeline.core.text.redaction.names import names_of_people
 from evalcov_pipeline.core.text.redaction.numbers import (
     cards,
     ibans,
@@ -27,9 +26,6 @@ from evalcov_pipeline.core.text.redaction.numbers import (
     phones,
     social_security_numbers,
 )
-
-if TYPE_CHECKING:
-    from evalcov_pipeline.settings import RedactionSettings
 
 Span = tuple[int, int]
 
@@ -68,19 +64,29 @@ class Redactor:
     Deterministic and, without an own callable, idempotent.
 
     Args:
-        settings: extra patterns (they take precedence), an own callable (applied last), whether
-            names are looked for, and the region of telephone numbers without a country code.
+        patterns: extra regular expressions by the name of their placeholder; they take precedence.
+        function: an own callable `text -> text`, as "package.module:name", applied last.
+        names: whether names of people are looked for.
+        default_region: of telephone numbers without a country code (ISO 3166 alpha-2).
 
     Raises:
         ValueError: a pattern that is no regular expression or has no usable name, an own callable
             that cannot be imported, or an unknown region.
     """
 
-    def __init__(self, settings: RedactionSettings) -> None:
+    def __init__(
+        self,
+        patterns: Mapping[str, str] | None = None,
+        function: str | None = None,
+        *,
+        names: bool = True,
+        default_region: str = "US",
+    ) -> None:
         """Compile the patterns and import the own callable."""
-        region = known_region(settings.default_region)
+        region = known_region(default_region)
+        patterns = patterns or {}
         self._detectors: list[tuple[str, Callable[[str], Iterable[Span]]]] = [
-            (name, _pattern(name, expression)) for name, expression in settings.patterns.items()
+            (name, _pattern(name, expression)) for name, expression in patterns.items()
         ]
         self._detectors += [
             ("SECRET", secrets),
@@ -91,11 +97,11 @@ class Redactor:
             ("SSN", social_security_numbers),
             ("PHONE", lambda text: phones(text, region)),
         ]
-        if settings.names:
-            self._detectors.append(("NAME", names))
-        placeholders = "|".join(dict.fromkeys([*settings.patterns, *KINDS]))
+        if names:
+            self._detectors.append(("NAME", names_of_people))
+        placeholders = "|".join(dict.fromkeys([*patterns, *KINDS]))
         self._placeholder = re.compile(f"<(?:{placeholders})>")
-        self._own = _imported(settings.function) if settings.function else None
+        self._own = _imported(function) if function else None
 
     def find(self, text: str) -> list[Finding]:
         """Find what would be replaced.

@@ -45,7 +45,7 @@ _PARTICLES = ("al", "bin", "da", "de", "del", "della", "den", "der", "di", "dos"
 _GAP = re.compile(rf"(?:(?<=\b[^\W\d_])\.)? (?:(?:{'|'.join(_PARTICLES)}) ){{0,2}}")
 
 
-def names(text: str) -> list[Span]:
+def names_of_people(text: str) -> list[Span]:
     """Names of people.
 
     After "my name is" and the like the next words, in any case; after a title or another sure
