@@ -25,6 +25,7 @@ from evalcov_pipeline.core.failures.batches import (
 from evalcov_pipeline.core.statistics.similarity import Vectors, is_like
 from evalcov_pipeline.services.failures.precision import ANY, NONE
 from evalcov_pipeline.services.failures.turns import with_texts
+from evalcov_pipeline.services.taxonomy.taxonomies import applicable
 from evalcov_pipeline.services.traffic.conversations import conversations
 from evalcov_pipeline.services.traffic.texts import redactor
 from evalcov_pipeline.services.traffic.turns import TURN
@@ -148,7 +149,7 @@ def draw_batch(
             "batch_id", "task_id", "source", "trace_id", "turn_index", "text_hash", "signals",
             "inclusion_probability",
         ),
-        tasks=_tasks(con, settings, drawn, said, created_at),
+        tasks=_tasks(con, settings, as_of, drawn, said, created_at),
         texts=drawn.select("text_hash", "text", first_seen_at="started_at"),
     )  # fmt: skip
 
@@ -174,18 +175,19 @@ def _vectors(
 def _tasks(
     con: duckdb.DuckDBPyConnection,
     settings: Settings,
+    as_of: datetime,
     drawn: pl.DataFrame,
     said: pl.DataFrame,
     created_at: datetime,
 ) -> pl.DataFrame:
     """Rows of `annotation_queue`, the most suspicious first."""
+    taxonomy = applicable(con, as_of)
     clusters = frame(
         con,
         "SELECT text_hash, cluster_id, cluster_key, label AS cluster_label"
         " FROM cluster_assignments LEFT JOIN clusters USING (taxonomy_id, cluster_id)"
-        " WHERE taxonomy_id = (SELECT max(taxonomy_id) FROM taxonomies)"
-        " AND list_contains(?, text_hash)",
-        [drawn["text_hash"].to_list()],
+        " WHERE taxonomy_id = ? AND list_contains(?, text_hash)",
+        [taxonomy and taxonomy.headline, drawn["text_hash"].to_list()],
     )
     return (
         drawn.drop("text")

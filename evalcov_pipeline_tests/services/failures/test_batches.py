@@ -133,6 +133,43 @@ def test_a_batch_is_queued_with_its_evidence_and_the_chance_of_each_turn(
     assert 8 <= drawn.filter(pl.col("signals").list.len() > 0).height < 15
 
 
+def write_taxonomy(
+    settings: Settings, name: str, fitted_at: datetime, created_at: datetime, label: str
+) -> None:
+    """A taxonomy of one cluster, with every text of the warehouse in it."""
+    hashes = read(settings, "SELECT text_hash FROM texts")
+    taxonomy = {
+        "taxonomy_id": name, "fitted_at": fitted_at, "created_at": created_at, "method": "kmeans",
+        "parameters": "{}", "n_texts": len(hashes), "n_clusters": 1, "unclustered_share": 0.0,
+        "novel_share": 0.0, "embedding_fingerprint": "model",
+    }  # fmt: skip
+    cluster = {
+        "taxonomy_id": name, "cluster_id": 0, "cluster_key": name, "label": label, "keywords": [""],
+        "exemplars": [""], "size": len(hashes), "radius": 0.0,
+    }  # fmt: skip
+    with warehouse_of(settings).writer() as con:
+        insert(con, "taxonomies", pl.DataFrame([taxonomy]))
+        insert(con, "clusters", pl.DataFrame([cluster]))
+        insert(
+            con,
+            "cluster_assignments",
+            hashes.with_columns(taxonomy_id=pl.lit(name), cluster_id=0, similarity=1.0),
+        )
+
+
+def test_tasks_name_the_cluster_of_the_taxonomy_that_their_week_is_scored_under(
+    settings: Settings,
+) -> None:
+    draw(settings)
+    write_taxonomy(settings, "20261012-f", AS_OF, NOW, "before the refit of the same day")
+    write_taxonomy(settings, "20261012-0", AS_OF, NOW + timedelta(hours=1), "of the week")
+    later = AS_OF + timedelta(weeks=1)
+    write_taxonomy(settings, "20261019-a", later, NOW + timedelta(hours=2), "of a later week")
+    draw(settings)
+    queued = read(settings, "SELECT DISTINCT cluster_key, cluster_label FROM annotation_queue")
+    assert queued.rows() == [("20261012-0", "of the week")]
+
+
 def test_the_newest_batch_is_told_with_what_waits(settings: Settings) -> None:
     draw(settings, BEFORE)
     draw(settings)
