@@ -35,8 +35,9 @@ import polars as pl
 import pyarrow.parquet as pq
 from speed import clock, machine
 
-from evalcov_pipeline.core.sessions.features import STEPS, rejected, session_features
+from evalcov_pipeline.core.sessions.features import STEPS, session_features
 from evalcov_pipeline.core.sessions.space import tool_ngrams
+from evalcov_pipeline.core.traffic.feedback import rejected
 from evalcov_pipeline.core.traffic.turns import TURNS
 from evalcov_pipeline.storage.lake import scan_turns
 

@@ -21,7 +21,7 @@ from evalcov_pipeline.core.failures.rows import (
     placed,
     same_session,
 )
-from evalcov_pipeline.core.sessions.features import discontent
+from evalcov_pipeline.core.traffic.feedback import discontent
 
 _REFUSED = ("content_filter", "content_filtered", "refusal", "refused", "safety", "blocked")
 _UNHAPPY = ("not_helpful", "unhelpful", "wrong", "poor", "useless", "not_ok")

@@ -10,17 +10,12 @@ import numpy as np
 
 from evalcov_pipeline.core.judges.confusion import BoolArray
 from evalcov_pipeline.core.statistics.shares import Z95, FloatArray
+from evalcov_pipeline.core.text.hedging import hedges
 
 LEAST_VERDICTS = 5
 """Passes, and fails, of the judge below which no slope is looked for."""
 _FARTHEST = 20.0
 _RIDGE = 1e-9
-_HEDGES = re.compile(
-    r"\b(?:i (?:think|believe|guess|suppose)|seems|appears|maybe|may (?:be|have|not|need|take|vary)"
-    r"|might|perhaps|possibly|probably|presumably|likely|could be|as far as i know"
-    r"|not (?:entirely |quite |completely )?(?:sure|certain))\b",
-    re.IGNORECASE,
-)
 _FAMILY = re.compile(r"(?:.*[/.:](?=[a-z]))?([a-z]+)")
 
 
@@ -60,11 +55,6 @@ class Biases:
     verbosity: Slope
     hedging: Slope
     same_family: Slope
-
-
-def hedges(text: str) -> bool:
-    """Whether an English answer hedges: 'I think', 'might', 'not sure' and the like."""
-    return _HEDGES.search(text) is not None
 
 
 def model_family(model: str) -> str:

@@ -14,6 +14,7 @@ from evalcov_pipeline.core.coverage.divergence import contributions
 from evalcov_pipeline.core.refresh.candidates import Candidates
 from evalcov_pipeline.core.refresh.plan import RefreshPlan
 from evalcov_pipeline.core.statistics.pps import inclusion_probabilities, systematic_draw
+from evalcov_pipeline.core.statistics.quotas import Floor
 from evalcov_pipeline.core.statistics.shares import FloatArray, IntArray
 from evalcov_pipeline.core.statistics.similarity import Mask
 
@@ -30,15 +31,6 @@ _PICKS = {
     "reason": pl.String,
     "spare": pl.Boolean,
 }
-
-
-@dataclass(frozen=True)
-class Floor:
-    """At least this many cases whose `column` (segment, category ...) has the value."""
-
-    column: str
-    value: str
-    cases: int
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,6 @@ NAMELESS = "?"
 """Stands for a tool call without a name."""
 TOPIC_QUANTILE = 0.75
 """A turn closer to the one before than this share of same-topic pairs says the same thing again."""
-_BAD_LABELS = ("thumbs_down", "negative", "dislike", "bad", "incorrect", "down", "fail")
 _FEWEST_PAIRS = 50
 _PLAIN_LEVEL = 0.8
 
@@ -166,23 +165,6 @@ def _with_repetition(steps: pl.LazyFrame) -> pl.LazyFrame:
             _estimate=pl.col("_said") / CHARACTERS_PER_TOKEN,
         )
     )
-
-
-def rejected(feedback: pl.Expr) -> pl.Expr:
-    """Whether any feedback on a turn says that somebody was not content.
-
-    Args:
-        feedback: lists of {name, value, label, annotator_kind}; a label decides, else a value of 0
-            or less.
-    """
-    label, value = (pl.element().struct.field(name) for name in ("label", "value"))
-    return feedback.list.eval(discontent(label, value)).list.any()
-
-
-def discontent(label: pl.Expr, value: pl.Expr) -> pl.Expr:
-    """Whether one piece of feedback is bad: its label decides, else a value of 0 or less."""
-    told = label.str.to_lowercase().is_in(_BAD_LABELS)
-    return pl.when(label.is_not_null()).then(told).otherwise(value <= 0).fill_null(False)
 
 
 def session_hashes(features: pl.DataFrame) -> pl.Series:

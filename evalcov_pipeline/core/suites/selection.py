@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 import polars as pl
 
-from evalcov_pipeline.core.refresh.queries import Floor
+from evalcov_pipeline.core.statistics.quotas import Floor
 from evalcov_pipeline.core.statistics.shares import FloatArray
 from evalcov_pipeline.core.suites.failure_modes import FailureModes
 

@@ -16,9 +16,9 @@ from evalcov_pipeline.core.failures import signals as signs
 from evalcov_pipeline.core.failures import thresholds as estimates
 from evalcov_pipeline.core.failures.rows import FOUND, STRENGTHS, strongest
 from evalcov_pipeline.core.failures.thresholds import Threshold
-from evalcov_pipeline.core.judges.bias import hedges
-from evalcov_pipeline.core.sessions.features import rejected
+from evalcov_pipeline.core.text.hedging import hedges
 from evalcov_pipeline.core.text.normalise import normalise_all
+from evalcov_pipeline.core.traffic.feedback import rejected
 from evalcov_pipeline.embedding import Progress
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.services.failures.own_signals import found_by, own_signals

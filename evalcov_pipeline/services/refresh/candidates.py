@@ -13,7 +13,7 @@ import duckdb
 import orjson
 import polars as pl
 
-from evalcov_pipeline.core.sessions.features import rejected
+from evalcov_pipeline.core.traffic.feedback import rejected
 from evalcov_pipeline.services.traffic.turns import TURN, turns_of_sessions
 from evalcov_pipeline.storage.warehouse import frame
 

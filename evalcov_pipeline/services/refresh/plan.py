@@ -20,7 +20,8 @@ from evalcov_pipeline.core.refresh.plan import (
     cases_to_reach,
     plan_refresh,
 )
-from evalcov_pipeline.core.refresh.queries import DrawRules, Floor, draw_cases
+from evalcov_pipeline.core.refresh.queries import DrawRules, draw_cases
+from evalcov_pipeline.core.statistics.quotas import Floor
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.services.labels.queue import WAITING, enqueue, supersede
 from evalcov_pipeline.services.refresh.candidates import asked_turns

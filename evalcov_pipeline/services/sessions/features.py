@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from evalcov_pipeline.core.sessions.features import (
     STEPS,
-    rejected,
     rephrases,
     session_features,
     session_hashes,
     topic_level,
 )
 from evalcov_pipeline.core.sessions.space import Vectors, borrowed_tools, pool_queries
+from evalcov_pipeline.core.traffic.feedback import rejected
 from evalcov_pipeline.core.traffic.turns import SESSION, session_key, with_session_keys
 from evalcov_pipeline.formats.conversations import is_conversation
 from evalcov_pipeline.formats.messages import parsed

@@ -11,7 +11,7 @@ import duckdb
 import orjson
 import polars as pl
 
-from evalcov_pipeline.core.refresh.queries import Floor
+from evalcov_pipeline.core.statistics.quotas import Floor
 from evalcov_pipeline.core.suites.failure_modes import failure_modes
 from evalcov_pipeline.core.suites.latency import case_latency
 from evalcov_pipeline.core.suites.reruns import STABLE

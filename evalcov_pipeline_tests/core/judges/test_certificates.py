@@ -14,10 +14,11 @@ from scipy.stats import binomtest
 
 from evalcov_pipeline.core.judges import confusion as tables
 from evalcov_pipeline.core.judges.answers import JudgeVersion
-from evalcov_pipeline.core.judges.bias import biases, firth_slopes, hedges, model_family
+from evalcov_pipeline.core.judges.bias import biases, firth_slopes, model_family
 from evalcov_pipeline.core.judges.certificates import Certificate, admissible, calibrate
 from evalcov_pipeline.core.judges.figures import Sample, measure
 from evalcov_pipeline.core.judges.top_up import TopUp, top_up_plan
+from evalcov_pipeline.core.text.hedging import hedges
 
 SAMPLE = Path(__file__).parents[3] / "data" / "sample"
 NOON = datetime(2026, 11, 2, 12)

@@ -19,8 +19,9 @@ from evalcov_pipeline.core.refresh.plan import (
     cases_to_reach,
     plan_refresh,
 )
-from evalcov_pipeline.core.refresh.queries import DrawRules, Floor, draw_cases
+from evalcov_pipeline.core.refresh.queries import DrawRules, draw_cases
 from evalcov_pipeline.core.statistics.pps import inclusion_probabilities, systematic_draw
+from evalcov_pipeline.core.statistics.quotas import Floor
 from evalcov_pipeline.core.statistics.shares import production_shares
 from evalcov_pipeline.core.statistics.similarity import ALIKE
 

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from evalcov_pipeline.core.refresh.queries import Floor
+from evalcov_pipeline.core.statistics.quotas import Floor
 from evalcov_pipeline.core.suites.failure_modes import UNTRIED, FailureModes, failure_modes
 from evalcov_pipeline.core.suites.selection import SuiteRules, select_suite
 
