@@ -16,6 +16,7 @@ import click
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from evalcov_pipeline import __version__
 from evalcov_pipeline.errors import BadInput, CheckFailed
 
 CHECK_FAILED = 1
@@ -60,7 +61,7 @@ class _Commands(click.Group):
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="evalcov-pipeline")
+@click.version_option(__version__)
 def cli() -> None:
     """Tell whether your LLM eval suite still tests what your users do.
 
