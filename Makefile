@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 POLARS_MAX_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test ui lint bench clean
+.PHONY: help demo test ui lint docs bench clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -28,6 +28,9 @@ lint: $(VENV)/installed  ## Lint and type check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: $(VENV)/installed  ## Write the pages of docs/ that are made from the code
+	$(BIN)/python docs/generate.py
 
 bench: $(VENV)/installed  ## Print every figure in docs/ (DATA=folder of real data; an hour or two)
 	$(BIN)/python -m benchmarks $(if $(DATA),--data $(DATA))

@@ -60,6 +60,7 @@ class ProductionSettings(Section):
         "test", "testing", "eval", "evaluation", "experiment", "ci", "dev", "development",
         "sandbox", "playground", "sdk-experiment",
     )  # fmt: skip
+    """Deployment environments that never count as production, unless `environments` names them."""
     excluded_attributes: tuple[str, ...] = (
         "test.*", "experiment.*", "eval.*", "evaluation.run*", "openinference.experiment*",
         "dataset.*", "langfuse.experiment*", "gen_ai.evaluation.run*",
@@ -71,6 +72,7 @@ class SamplingSettings(Section):
     """The 30-day steady-state sample of sessions."""
 
     window_days: int = Field(30, ge=1, le=LINEAGE_DAYS)
+    """Days before the end of the scored week from which sessions are drawn."""
     sessions: int = Field(4000, ge=10)
     """Target number of sessions drawn per window."""
     dayparts: tuple[int, ...] = (0, 6, 12, 18)
@@ -78,6 +80,7 @@ class SamplingSettings(Section):
     segments: tuple[str, ...] = ()
     """Keys of `segment` that enter the strata."""
     seed: int = 7
+    """Makes the draw repeatable."""
 
     @field_validator("segments")
     @classmethod
@@ -102,19 +105,26 @@ class EmbeddingSettings(Section):
     model: str = "all-MiniLM-L6-v2"
     """The bundled default, another model id, or a local path."""
     text: Literal["query", "query_with_previous_turn"] = "query"
+    """What is embedded of a turn: the query alone, or with the turn before it."""
     batch_size: int = Field(64, ge=1)
+    """Texts that the model embeds at a time."""
     device: str | None = None
+    """Where the model runs, such as "cpu" or "cuda"; unset lets it choose."""
 
 
 class ClusterSettings(Section):
     """How units are clustered."""
 
     method: Literal["umap_hdbscan", "kmeans"] = "umap_hdbscan"
+    """UMAP with HDBSCAN, or spherical k-means."""
     min_clusters: int = Field(20, ge=2)
+    """Fewest clusters of a fit."""
     max_clusters: int = Field(80, ge=2)
+    """Most clusters of a fit."""
     max_texts: int = Field(20_000, ge=100)
     """Most distinct units a fit looks at; a seeded draw by weight above that."""
     seed: int = 7
+    """Makes the fit repeatable."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -149,8 +159,11 @@ class CoverageSettings(Section):
     liability_share: Share = Field(0.15, gt=0, lt=1)
     """Traffic share from which a cluster without a case is a liability."""
     stale_days: int = Field(90, ge=1)
+    """Age of its newest case from which a growing cluster is called stale."""
     resamples: int = Field(999, ge=99)
+    """Resamples behind intervals and p-values."""
     seed: int = 7
+    """Makes the resamples repeatable."""
 
     @model_validator(mode="after")
     def _can_rearm(self) -> CoverageSettings:
@@ -197,6 +210,7 @@ class RefreshSettings(Section):
     raters: int = Field(1, ge=1, le=2)
     """Independent labels that decide; of two that differ a third person adjudicates."""
     seed: int = 7
+    """Makes the draw repeatable."""
 
     @field_validator("floors", "routes")
     @classmethod
@@ -285,6 +299,7 @@ class FailureSettings(Section):
     incident_cases: int = Field(2, ge=1, le=5)
     """Cases that guard an incident well."""
     seed: int = 7
+    """Makes the draw repeatable."""
 
     @model_validator(mode="after")
     def _leaves_room(self) -> Self:
@@ -316,6 +331,7 @@ class JudgeSettings(Section):
     route: str = Field("judges", min_length=1)
     """Queue that these answers go to."""
     seed: int = 7
+    """Makes the draw repeatable."""
 
 
 class SuiteSettings(Section):
@@ -326,6 +342,7 @@ class SuiteSettings(Section):
     workers: int = Field(4, ge=1)
     """Cases that run at the same time."""
     max_cases: int | None = Field(None, ge=1)
+    """Most cases, where the time allows more; unset means no limit but time."""
     per_failure_mode: int = Field(1, ge=0)
     """Least cases of each failure mode."""
     adversarial_tag: str = Field("adversarial", min_length=1)
@@ -344,6 +361,7 @@ class RedactionSettings(Section):
     function: str | None = None
     """An own callable `text -> text`, as "package.module:name", applied last."""
     names: bool = True
+    """Whether personal names are taken out."""
     default_region: str = "US"
     """Region for telephone numbers without a country code (ISO 3166 alpha-2)."""
 
@@ -352,9 +370,9 @@ class FreshnessSettings(Section):
     """How old the newest score and taxonomy may become before they count as stale."""
 
     score_days: float = Field(9, ge=1)
-    """A week and two days."""
+    """Days until a score is stale: a week and two days."""
     taxonomy_days: float = Field(38, ge=1)
-    """A month and a week."""
+    """Days until a taxonomy is stale: a month and a week."""
 
 
 class AlertSettings(Section):
@@ -363,6 +381,7 @@ class AlertSettings(Section):
     webhook: SecretStr | None = None
     """URL that takes `{"text": ...}` by POST, as Slack's do; a secret, so set it by environment."""
     timeout_s: float = Field(5, gt=0, le=30)
+    """Longest wait for the webhook."""
 
     @field_validator("webhook")
     @classmethod
@@ -390,11 +409,13 @@ class Settings(BaseSettings):
     )
 
     home: Path = Path("data")
+    """Folder where everything is kept. Its path must not hold `* ? [ ] { } %`."""
     timezone: str = "UTC"
     """IANA zone in which strata see days and dayparts; instants stay in UTC."""
     first_partition: date = date(2024, 1, 1)
     """First day of traffic that the partitions know."""
     lock_timeout_s: float = Field(120.0, gt=0)
+    """Longest wait for another process that writes."""
 
     production: ProductionSettings = ProductionSettings()
     sampling: SamplingSettings = SamplingSettings()
