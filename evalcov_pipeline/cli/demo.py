@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 
 import click
@@ -16,6 +15,7 @@ from evalcov_pipeline.cli.ingest import (
 )
 from evalcov_pipeline.cli.run import run_audit, run_weeks
 from evalcov_pipeline.cli.status import print_status
+from evalcov_pipeline.core.traffic.weeks import WEEK
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import DEMO_MARK, Settings, get_settings
 
@@ -94,9 +94,9 @@ def run_sample(settings: Settings) -> None:
             what_to_do="restore data/sample from the repository",
         )
     first, last = span
-    fifth = first + timedelta(weeks=4)
+    fifth = first + 4 * WEEK
     run_weeks(settings, "monthly_taxonomy", fifth.date())
-    run_weeks(settings, "weekly_coverage", (last - timedelta(weeks=1)).date(), first.date())
+    run_weeks(settings, "weekly_coverage", (last - WEEK).date(), first.date())
     run_weeks(settings, "monthly_taxonomy", last.date())
 
 

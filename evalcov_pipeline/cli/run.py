@@ -7,6 +7,7 @@ from datetime import date, datetime
 import click
 
 from evalcov_pipeline.cli.status import print_status
+from evalcov_pipeline.core.traffic import weeks
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.settings import Settings, get_settings
 
@@ -62,8 +63,7 @@ def run_weeks(
     from evalcov_pipeline.cli import jobs
     from evalcov_pipeline.cli.progress import say
     from evalcov_pipeline.defs.automation.jobs import REFIT
-    from evalcov_pipeline.defs.support.partitions import as_of as partition_end
-    from evalcov_pipeline.defs.support.partitions import newest_week, now, week_of
+    from evalcov_pipeline.defs.support.partitions import newest_week, now
 
     with jobs.instance(settings) as instance:
         days = jobs.bring_traces_up_to_date(settings, instance)
@@ -77,9 +77,9 @@ def run_weeks(
                 what_to_do="run `evalcov ingest traces FILES` first; for older traffic set"
                 " first_partition to a Monday before it",
             )
-        last = week_of(as_of) if as_of else newest
-        first = week_of(since) if since else last
-        running = week_of(now().date())
+        last = weeks.week_of(as_of) if as_of else newest
+        first = weeks.week_of(since) if since else last
+        running = weeks.week_of(now().date())
         if first < settings.first_partition.isoformat() or not first <= last <= running:
             raise BadInput(
                 what=f"weeks {first} to {last} cannot be scored",
@@ -90,7 +90,7 @@ def run_weeks(
         say(f"{job}: week of {last}" if first == last else f"{job}: weeks of {first} to {last}")
         ops = REFIT if job == "monthly_taxonomy" else None
         jobs.run_job(settings, job, instance, partitions=[first, last], ops=ops)
-    return partition_end(last)
+    return weeks.as_of(last)
 
 
 def run_quarterly(settings: Settings, as_of: date | None = None) -> None:
@@ -104,13 +104,11 @@ def run_quarterly(settings: Settings, as_of: date | None = None) -> None:
         BadInput: there is no traffic, or no score of that week.
     """
     from evalcov_pipeline.cli.refresh import run_refresh
-    from evalcov_pipeline.defs.support.partitions import as_of as partition_end
-    from evalcov_pipeline.defs.support.partitions import week_of
 
     run_audit(settings, as_of)
     config: dict[str, str] = {"trigger": "schedule"}
     if as_of:
-        config["as_of"] = partition_end(week_of(as_of)).isoformat()
+        config["as_of"] = weeks.as_of(weeks.week_of(as_of)).isoformat()
     run_refresh(settings, "refresh", config)
 
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 import polars as pl
 from markupsafe import Markup
 
+from evalcov_pipeline.core.traffic.weeks import WEEK
 from evalcov_pipeline.reports.drawing import LETTER, Spec, draw, shortened
 
 _LONGEST_NOTE = 60
@@ -61,7 +62,7 @@ def trend(history: pl.DataFrame, threshold: float, width: int) -> Markup:
         }
         for row in headline.drop_nulls(["eval_score", "reweighted_low"]).iter_rows(named=True)
     ]  # fmt: skip
-    margin = (weeks[-1] - weeks[0]) / 20 if len(weeks) > 1 else timedelta(days=7)
+    margin = (weeks[-1] - weeks[0]) / 20 if len(weeks) > 1 else WEEK
     axis: Spec = {
         "field": "week",
         "type": "temporal",

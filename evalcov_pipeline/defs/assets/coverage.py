@@ -6,7 +6,8 @@ from html import escape
 import dagster as dg
 import polars as pl
 
-from evalcov_pipeline.defs.support.partitions import WEEKLY, as_of, weeks
+from evalcov_pipeline.core.traffic.weeks import as_of
+from evalcov_pipeline.defs.support.partitions import WEEKLY, weeks
 from evalcov_pipeline.defs.support.resources import WarehouseResource
 from evalcov_pipeline.defs.support.specs import checked, row_count, table_spec
 from evalcov_pipeline.reports.plots import cluster_bars, markdown_image

@@ -2,7 +2,8 @@
 
 import dagster as dg
 
-from evalcov_pipeline.defs.support.partitions import WEEKLY, as_of, weeks
+from evalcov_pipeline.core.traffic.weeks import as_of
+from evalcov_pipeline.defs.support.partitions import WEEKLY, weeks
 from evalcov_pipeline.defs.support.resources import WarehouseResource
 from evalcov_pipeline.defs.support.specs import OWNERS
 from evalcov_pipeline.services.traffic.texts import week_texts

@@ -4,7 +4,8 @@ import dagster as dg
 import orjson
 import polars as pl
 
-from evalcov_pipeline.defs.support.partitions import WEEKLY, as_of, now, weeks
+from evalcov_pipeline.core.traffic.weeks import as_of
+from evalcov_pipeline.defs.support.partitions import WEEKLY, now, weeks
 from evalcov_pipeline.defs.support.resources import WarehouseResource
 from evalcov_pipeline.defs.support.specs import row_count, table_spec
 from evalcov_pipeline.reports.plots import markdown_image, signal_plot

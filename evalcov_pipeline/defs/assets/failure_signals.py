@@ -3,7 +3,8 @@
 import dagster as dg
 import polars as pl
 
-from evalcov_pipeline.defs.support.partitions import WEEKLY, WINDOW, as_of, weeks
+from evalcov_pipeline.core.traffic.weeks import as_of
+from evalcov_pipeline.defs.support.partitions import WEEKLY, WINDOW, weeks
 from evalcov_pipeline.defs.support.resources import WarehouseResource
 from evalcov_pipeline.defs.support.specs import row_count, table_spec
 from evalcov_pipeline.reports.plots import frame_table

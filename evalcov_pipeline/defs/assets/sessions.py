@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import dagster as dg
 import polars as pl
 
+from evalcov_pipeline.core.traffic.weeks import as_of
 from evalcov_pipeline.defs.assets.coverage import TOLERANCE, contributions_check
 from evalcov_pipeline.defs.assets.taxonomy import TaxonomyRun, fit_facts
-from evalcov_pipeline.defs.support.partitions import WEEKLY, as_of, now, weeks
+from evalcov_pipeline.defs.support.partitions import WEEKLY, now, weeks
 from evalcov_pipeline.defs.support.resources import WarehouseResource
 from evalcov_pipeline.defs.support.specs import checked, row_count, table_spec
 from evalcov_pipeline.reports.plots import cluster_bars, markdown_image, path_table

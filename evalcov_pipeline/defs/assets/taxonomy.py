@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import dagster as dg
 
-from evalcov_pipeline.defs.support.partitions import WEEKLY, as_of, now, weeks
+from evalcov_pipeline.core.traffic.weeks import as_of
+from evalcov_pipeline.defs.support.partitions import WEEKLY, now, weeks
 from evalcov_pipeline.defs.support.resources import WarehouseResource
 from evalcov_pipeline.defs.support.specs import row_count, table_spec
 from evalcov_pipeline.services.taxonomy import taxonomies as stored

@@ -4,8 +4,8 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
+from evalcov_pipeline.core.traffic.weeks import WEEK, week_of
 from evalcov_pipeline.defs.automation import jobs
-from evalcov_pipeline.defs.support.partitions import week_of
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.lake import days_pending
 
@@ -63,4 +63,4 @@ def quarterly_refresh(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
 
 
 def _last_week(instant: datetime) -> str:
-    return week_of(instant.date() - timedelta(days=7))
+    return week_of((instant - WEEK).date())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time
 
 import dagster as dg
 
+from evalcov_pipeline.core.traffic.weeks import week_of
 from evalcov_pipeline.settings import Settings, get_settings
 from evalcov_pipeline.storage.lake import traffic_span
 
@@ -23,16 +24,6 @@ WINDOW = dg.TimeWindowPartitionMapping(start_offset=-4, allow_nonexistent_upstre
 
 PARTITION_RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 """Tags of a run over several partitions."""
-
-
-def as_of(week: str) -> datetime:
-    """The instant that a week is scored at: its exclusive end, also while it is still running."""
-    return datetime.fromisoformat(week) + timedelta(days=7)
-
-
-def week_of(day: date) -> str:
-    """Partition key of the week that contains `day`."""
-    return (day - timedelta(days=day.weekday())).isoformat()
 
 
 def newest_week(settings: Settings) -> str | None:

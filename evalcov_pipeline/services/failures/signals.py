@@ -19,6 +19,7 @@ from evalcov_pipeline.core.failures.thresholds import Threshold
 from evalcov_pipeline.core.text.hedging import hedges
 from evalcov_pipeline.core.text.normalise import normalise_all
 from evalcov_pipeline.core.traffic.feedback import rejected
+from evalcov_pipeline.core.traffic.weeks import WEEK
 from evalcov_pipeline.embedding import Progress
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.services.failures.own_signals import found_by, own_signals
@@ -30,7 +31,7 @@ from evalcov_pipeline.settings import LINEAGE_DAYS, FailureSettings, Settings
 from evalcov_pipeline.storage.lake import naming_damage
 from evalcov_pipeline.storage.warehouse import Columns, frame, insert, replace_slice
 
-_WEEK, _DAY = timedelta(days=7), timedelta(days=1)
+_DAY = timedelta(days=1)
 _READ = (
     "session_key", "ended_at", "query_text", "error_type", "finish_reason", "retrieval_count",
     "retrieval_top_score", "retrieval_kind", "feedback", "outcome",
@@ -191,8 +192,8 @@ def turns_around_week(lake: Path, as_of: datetime, *, with_answers: bool) -> pl.
     Raises:
         BadInput: a file of the lake is damaged.
     """
-    start, end = as_of - _WEEK - _DAY, as_of + _DAY
-    within = pl.col("started_at").is_between(as_of - _WEEK, as_of, closed="left")
+    start, end = as_of - WEEK - _DAY, as_of + _DAY
+    within = pl.col("started_at").is_between(as_of - WEEK, as_of, closed="left")
     answered = pl.col("answer_text").is_not_null().alias("answered")
     around = turns_between(lake, start, end)
     with naming_damage(lake):

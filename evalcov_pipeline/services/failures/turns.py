@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
 
 from evalcov_pipeline.core.traffic.turns import SESSION
+from evalcov_pipeline.core.traffic.weeks import WEEK
 from evalcov_pipeline.services.traffic.texts import redacted
 from evalcov_pipeline.services.traffic.turns import (
     TURN,
@@ -35,7 +36,7 @@ def sampling_frame(lake: Path, as_of: datetime) -> pl.DataFrame:
     """
     with naming_damage(lake):
         return (
-            turns_between(lake, as_of - timedelta(days=7), as_of)
+            turns_between(lake, as_of - WEEK, as_of)
             .filter(pl.col("query_text").str.strip_chars() != "")
             .select(*TURN, "session_id")
             .collect(engine="streaming")

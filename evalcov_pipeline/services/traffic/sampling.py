@@ -11,6 +11,7 @@ import polars as pl
 
 from evalcov_pipeline.core.traffic.sampling import SampleDraw, draw_sample
 from evalcov_pipeline.core.traffic.turns import IN_SESSION
+from evalcov_pipeline.core.traffic.weeks import WEEK
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.services.traffic.texts import add_texts, redacted
 from evalcov_pipeline.services.traffic.turns import embedded_text, turns_of_sessions
@@ -93,7 +94,7 @@ def has_traffic(con: duckdb.DuckDBPyConnection, as_of: datetime) -> bool:
     return bool(
         con.execute(
             "SELECT count(*) FROM trace_sample WHERE as_of = ? AND started_at >= ?",
-            [as_of, as_of - timedelta(days=7)],
+            [as_of, as_of - WEEK],
         ).fetchall()[0][0]
     )
 
