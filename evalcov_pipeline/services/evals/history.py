@@ -13,6 +13,7 @@ import orjson
 import polars as pl
 
 from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.services.evals.suite import active_at
 from evalcov_pipeline.storage.warehouse import frame
 
 AGES = {"up to 30 days": 30, "31 to 90 days": 90, "91 to 180 days": 180, "181 to 365 days": 365}
@@ -93,9 +94,9 @@ def suite_on(con: duckdb.DuckDBPyConnection, as_of: datetime) -> pl.DataFrame:
     """
     return frame(
         con,
-        """
-        SELECT v.*, coalesce(c.label, $2) AS cluster
-        FROM eval_case_versions v
+        f"""
+        SELECT eval_case_versions.*, coalesce(c.label, $2) AS cluster
+        FROM eval_case_versions
         LEFT JOIN (
           SELECT case_id, arg_max(label, e.as_of) AS label
           FROM eval_coverage e
@@ -104,8 +105,7 @@ def suite_on(con: duckdb.DuckDBPyConnection, as_of: datetime) -> pl.DataFrame:
             AND k.cluster_id = e.cluster_id
           WHERE e.as_of <= $1 GROUP BY case_id
         ) c USING (case_id)
-        WHERE status = 'active' AND valid_from <= $1 AND (valid_to IS NULL OR valid_to > $1)
-        ORDER BY case_id
+        WHERE {active_at("$1")} ORDER BY case_id
         """,
         [as_of, NOT_SCORED],
     )
@@ -121,14 +121,12 @@ def composition(con: duckdb.DuckDBPyConnection, as_of: datetime) -> Composition:
 
     months = frame(
         con,
-        """
+        f"""
         SELECT month::DATE AS month, origin, count(*) AS cases
         FROM (SELECT unnest(generate_series(date_trunc('month', min(valid_from)), $1,
                                             INTERVAL 1 MONTH)) AS month
               FROM eval_case_versions)
-        JOIN eval_case_versions ON status = 'active'
-          AND valid_from <= least($1, month + INTERVAL 1 MONTH)
-          AND (valid_to IS NULL OR valid_to > least($1, month + INTERVAL 1 MONTH))
+        JOIN eval_case_versions ON {active_at("least($1, month + INTERVAL 1 MONTH)")}
         GROUP BY ALL ORDER BY month, origin
         """,
         [as_of],

@@ -90,6 +90,24 @@ def derive_suite(
     return cases
 
 
+def known_at(instant: str) -> str:
+    """SQL condition on a row of `eval_case_versions`: the version that its case had at an instant.
+
+    Args:
+        instant: a parameter such as $1, a column or another expression.
+    """
+    return f"valid_from <= {instant} AND (valid_to IS NULL OR valid_to > {instant})"
+
+
+def active_at(instant: str) -> str:
+    """SQL condition on a row of `eval_case_versions`: that version, of a case active at an instant.
+
+    Args:
+        instant: a parameter such as $1, a column or another expression.
+    """
+    return f"eval_case_versions.status = 'active' AND {known_at(instant)}"
+
+
 def suite(con: duckdb.DuckDBPyConnection, as_of: datetime) -> pl.DataFrame:
     """The cases that were active at an instant, each in its version of then.
 
@@ -99,8 +117,7 @@ def suite(con: duckdb.DuckDBPyConnection, as_of: datetime) -> pl.DataFrame:
     return frame(
         con,
         "SELECT case_id, text_hash, designed, effective_at FROM eval_case_versions"
-        " WHERE status = 'active' AND valid_from <= $1 AND (valid_to IS NULL OR valid_to > $1)"
-        " ORDER BY case_id",
+        f" WHERE {active_at('$1')} ORDER BY case_id",
         [as_of],
     )
 
@@ -208,7 +225,7 @@ def summarise_runs(con: duckdb.DuckDBPyConnection, complete_share: float) -> int
     """
     runs = frame(
         con,
-        """
+        f"""
         WITH runs AS (
           SELECT run_id, max("at") AS finished_at, count(*) AS n_cases,
                  avg(passed::INT) AS pass_rate,
@@ -219,8 +236,7 @@ def summarise_runs(con: duckdb.DuckDBPyConnection, complete_share: float) -> int
           FROM eval_results WHERE repeat = 0 GROUP BY run_id
         ), active AS (
           SELECT run_id, case_id FROM runs, eval_case_versions
-          WHERE status = 'active' AND valid_from <= finished_at
-            AND (valid_to IS NULL OR valid_to > finished_at)
+          WHERE {active_at("finished_at")}
         )
         SELECT runs.*,
                (SELECT count(*) FROM active a WHERE a.run_id = runs.run_id) AS n_active,

@@ -21,6 +21,7 @@ from evalcov_pipeline.core.failures.batches import precision
 from evalcov_pipeline.core.traffic.turns import TRACE
 from evalcov_pipeline.core.traffic.weeks import end_of_week
 from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.services.evals.suite import active_at
 from evalcov_pipeline.services.failures.precision import judged_picks, judged_tasks
 from evalcov_pipeline.services.traffic.turns import turns_between
 from evalcov_pipeline.services.traffic.vectors import vector_cache
@@ -274,9 +275,8 @@ def _labelled_texts(
     """text_hash and category of turns that people called bad, and of regression cases."""
     guards = frame(
         con,
-        "SELECT text_hash, category FROM eval_case_versions WHERE regression AND status = 'active'"
-        " AND text_hash IS NOT NULL AND valid_from <= $1 AND (valid_to IS NULL OR valid_to > $1)"
-        " ORDER BY case_id",
+        "SELECT text_hash, category FROM eval_case_versions"
+        f" WHERE regression AND text_hash IS NOT NULL AND {active_at('$1')} ORDER BY case_id",
         [quarter.known],
     )
     named = pl.concat([bad.select("text_hash", "category"), guards]).drop_nulls()
@@ -287,11 +287,10 @@ def _cases(con: duckdb.DuckDBPyConnection, quarter: Quarter) -> pl.DataFrame:
     """category, eval_cases, regression_cases, newest_case_at, runs and last_failed_at."""
     return frame(
         con,
-        """
+        f"""
         WITH suite AS (
           SELECT case_id, category, regression, effective_at FROM eval_case_versions
-          WHERE status = 'active' AND category IS NOT NULL AND valid_from <= $1
-            AND (valid_to IS NULL OR valid_to > $1)
+          WHERE category IS NOT NULL AND {active_at("$1")}
         ), tries AS (
           SELECT case_id, count(*) AS runs, max("at") FILTER (NOT passed) AS failed_at
           FROM eval_results

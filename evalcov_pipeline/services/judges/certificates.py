@@ -14,6 +14,7 @@ import polars as pl
 from evalcov_pipeline.core.judges.answers import UNCATEGORISED, JudgeVersion, settled
 from evalcov_pipeline.core.judges.certificates import Certificate, admissible, calibrate
 from evalcov_pipeline.core.judges.rules import Ruling
+from evalcov_pipeline.services.evals.suite import known_at
 from evalcov_pipeline.services.labels.queue import JUDGED_BY_PEOPLE
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.warehouse import frame, replace_slice
@@ -196,11 +197,11 @@ def judged_tries(con: duckdb.DuckDBPyConnection, run_id: str, as_of: datetime) -
     """
     tries = frame(
         con,
-        """
+        f"""
         SELECT r.case_id, run_id || '/' || r.case_id AS item_id, r.passed, judge_id,
                coalesce(r.category, v.category, $3) AS category, output IS NOT NULL AS has_output
         FROM eval_results r LEFT JOIN eval_case_versions v
-          ON v.case_id = r.case_id AND valid_from <= $2 AND (valid_to IS NULL OR valid_to > $2)
+          ON v.case_id = r.case_id AND {known_at("$2")}
         WHERE run_id = $1 AND repeat = 0 AND r.passed IS NOT NULL ORDER BY r.case_id
         """,
         [run_id, as_of, UNCATEGORISED],

@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from evalcov_pipeline.services.evals.suite import active_at
 from evalcov_pipeline.services.labels.queue import count_waiting
 from evalcov_pipeline.services.report.failures import Discrimination, read_discrimination
 from evalcov_pipeline.services.report.sessions import ScoredSessions, read_sessions
@@ -127,8 +128,7 @@ def read_scored(con: duckdb.DuckDBPyConnection) -> Scored | None:
 
 _ACTIVE = (
     "SELECT as_of, case_id, origin, effective_at FROM coverage_scores, eval_case_versions"
-    " WHERE headline AND status = 'active' AND valid_from <= as_of"
-    " AND (valid_to IS NULL OR valid_to > as_of)"
+    f" WHERE headline AND {active_at('as_of')}"
 )
 
 

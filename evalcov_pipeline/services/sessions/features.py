@@ -26,6 +26,7 @@ from evalcov_pipeline.core.traffic.feedback import rejected
 from evalcov_pipeline.core.traffic.turns import SESSION, session_key, with_session_keys
 from evalcov_pipeline.formats.conversations import is_conversation
 from evalcov_pipeline.formats.messages import parsed
+from evalcov_pipeline.services.evals.suite import active_at
 from evalcov_pipeline.services.traffic.turns import TURN, turns_of_sessions
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.vectors import VectorCache
@@ -196,9 +197,7 @@ def _active_cases(con: duckdb.DuckDBPyConnection, as_of: datetime) -> pl.DataFra
     cases = frame(
         con,
         "SELECT case_id, input, text_hashes, expected_tools, outcome"
-        " FROM eval_case_versions"
-        " WHERE status = 'active' AND valid_from <= $1 AND (valid_to IS NULL OR valid_to > $1)"
-        " ORDER BY case_id",
+        f" FROM eval_case_versions WHERE {active_at('$1')} ORDER BY case_id",
         [as_of],
     )
     return with_case_keys(cases)

@@ -17,6 +17,7 @@ from evalcov_pipeline.core.sessions.paths import path_coverage
 from evalcov_pipeline.core.sessions.sequences import sequence_score
 from evalcov_pipeline.core.sessions.traits import trait_coverage
 from evalcov_pipeline.services.coverage.week import ScoredWeek, week_inputs, week_rules
+from evalcov_pipeline.services.evals.suite import active_at
 from evalcov_pipeline.services.labels.merging import record_after
 from evalcov_pipeline.services.taxonomy import taxonomies
 from evalcov_pipeline.services.taxonomy.assignments import keys_of_texts
@@ -66,9 +67,8 @@ def session_report(
         return None
     cases = frame(
         con,
-        "SELECT f.*, v.designed, v.effective_at FROM case_features f"
-        " JOIN eval_case_versions v USING (case_id) WHERE as_of = $1 AND status = 'active'"
-        " AND valid_from <= $1 AND (valid_to IS NULL OR valid_to > $1) ORDER BY case_id",
+        "SELECT f.*, designed, effective_at FROM case_features f JOIN eval_case_versions"
+        f" USING (case_id) WHERE as_of = $1 AND {active_at('$1')} ORDER BY case_id",
         [as_of],
     )
     scores: list[dict[str, Any]] = []
