@@ -161,10 +161,10 @@ def ingest_label_files(
     )
     if report.new or report.changed or report.outdated:
         from evalcov_pipeline.cli import jobs
-        from evalcov_pipeline.defs.automation import events as signals
+        from evalcov_pipeline.defs.support import events
 
         jobs.announce(
-            settings, signals.LABELS, signals.labelled(report.decided, merged.waiting_of_plans)
+            settings, events.LABELS, events.labelled(report.decided, merged.waiting_of_plans)
         )
     return report.rejected
 
@@ -188,9 +188,9 @@ def ingest_verdict_files(
         click.echo(f"  rejected rows with their reasons: {settings.quarantine}", err=True)
     if report.new or report.replaced:
         from evalcov_pipeline.cli import jobs
-        from evalcov_pipeline.defs.automation import events as signals
+        from evalcov_pipeline.defs.support import events
 
-        jobs.announce(settings, signals.VERDICTS, asdict(report))
+        jobs.announce(settings, events.VERDICTS, asdict(report))
     return report.rejected
 
 

@@ -22,7 +22,7 @@ def merge_labels(settings: Settings, after: int) -> MergeReport:
         CheckFailed: the ledger is broken; the labels are kept, and nothing is merged.
     """
     from evalcov_pipeline.cli import jobs
-    from evalcov_pipeline.defs.automation import events as signals
+    from evalcov_pipeline.defs.support import events
 
     warehouse = warehouse_of(settings)
     with warehouse.writer() as con:
@@ -39,5 +39,5 @@ def merge_labels(settings: Settings, after: int) -> MergeReport:
         ).fetchall()[0][0]
         merged, *_ = merge_and_derive(con, settings, datetime.now(UTC).replace(tzinfo=None))
     publish(settings)
-    jobs.announce(settings, signals.LABELS, signals.labelled(decided, merged.waiting_of_plans))
+    jobs.announce(settings, events.LABELS, events.labelled(decided, merged.waiting_of_plans))
     return merged

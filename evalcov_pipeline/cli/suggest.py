@@ -19,7 +19,7 @@ def command(as_json: bool) -> None:
     they do not falls back to people.
     """
     from evalcov_pipeline.cli import jobs
-    from evalcov_pipeline.defs.automation import events as signals
+    from evalcov_pipeline.defs.support import events
     from evalcov_pipeline.defs.support.partitions import now
     from evalcov_pipeline.errors import CheckFailed
     from evalcov_pipeline.services.evals.ledger import broken_link
@@ -44,7 +44,7 @@ def command(as_json: bool) -> None:
     counts = summary(prepared, report)
     jobs.announce(settings, "suggestions", counts)
     if labels:
-        jobs.announce(settings, signals.LABELS, signals.labelled(labels, merged.waiting_of_plans))
+        jobs.announce(settings, events.LABELS, events.labelled(labels, merged.waiting_of_plans))
     rows = report.agreement.to_dicts()
     if as_json:
         content = {**counts, "mode": settings.suggestions.mode, "agreement": rows}

@@ -13,9 +13,9 @@ import pytest
 from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.definitions import build_definitions, defs
 from evalcov_pipeline.defs.automation import schedules
-from evalcov_pipeline.defs.automation.events import materialized
 from evalcov_pipeline.defs.automation.requests import MAX_ATTEMPTS
 from evalcov_pipeline.defs.automation.sensors import annotations_landed, coverage_degraded
+from evalcov_pipeline.defs.support.events import materialized
 from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.imports.traces import ingest_traces
 from evalcov_pipeline.services.taxonomy.taxonomies import age

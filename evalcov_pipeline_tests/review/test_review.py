@@ -24,7 +24,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from evalcov_pipeline.cli import jobs, main
-from evalcov_pipeline.defs.automation import events as signals
+from evalcov_pipeline.defs.support import events
 from evalcov_pipeline.review.app import MOST_BYTES, make_app
 from evalcov_pipeline.review.desk import LEASE
 from evalcov_pipeline.services.home import warehouse_of
@@ -587,8 +587,8 @@ def test_when_it_is_stopped_the_kept_case_joins_the_suite(queued_home: Settings)
     assert case is not None
     assert (case["expected"], case["raters"]) == ("Pay by card.", ["ann"])
     with jobs.instance(queued_home) as instance:
-        (event,) = signals.materialized(instance, [signals.LABELS], after=0)
-    assert event.facts == {signals.TASKS_DECIDED: 1, signals.TASKS_WAITING: 4}
+        (event,) = events.materialized(instance, [events.LABELS], after=0)
+    assert event.facts == {events.TASKS_DECIDED: 1, events.TASKS_WAITING: 4}
 
 
 @pytest.mark.parametrize(

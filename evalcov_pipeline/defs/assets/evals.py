@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from evalcov_pipeline.defs.automation.events import TASKS_WAITING
+from evalcov_pipeline.defs.support.events import TASKS_WAITING
 from evalcov_pipeline.defs.support.partitions import now
 from evalcov_pipeline.defs.support.resources import WarehouseResource
 from evalcov_pipeline.defs.support.specs import checked, row_count, table_spec

@@ -5,7 +5,7 @@ from datetime import datetime
 import dagster as dg
 import orjson
 
-from evalcov_pipeline.defs.automation.events import IS_NEW, TASKS_WAITING
+from evalcov_pipeline.defs.support.events import IS_NEW, TASKS_WAITING
 from evalcov_pipeline.defs.support.partitions import now
 from evalcov_pipeline.defs.support.resources import WarehouseResource
 from evalcov_pipeline.defs.support.specs import row_count, table_spec

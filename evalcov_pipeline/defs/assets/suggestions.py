@@ -3,7 +3,7 @@
 import dagster as dg
 from dagster import MetadataValue
 
-from evalcov_pipeline.defs.automation import events as signals
+from evalcov_pipeline.defs.support import events
 from evalcov_pipeline.defs.support.partitions import now
 from evalcov_pipeline.defs.support.resources import WarehouseResource
 from evalcov_pipeline.defs.support.specs import row_count, table_spec
@@ -38,8 +38,8 @@ def suggestions(
         report = record(con, prepared, settings, now())
         rows = size(con, "suggestions")
     if decided := report.accepted + report.withdrawn:
-        facts = {signals.TASKS_DECIDED: decided}
-        context.log_event(dg.AssetMaterialization(signals.LABELS, metadata=facts))
+        facts = {events.TASKS_DECIDED: decided}
+        context.log_event(dg.AssetMaterialization(events.LABELS, metadata=facts))
     yield dg.MaterializeResult(
         asset_key="suggestions", metadata={**row_count(rows), **summary(prepared, report)}
     )

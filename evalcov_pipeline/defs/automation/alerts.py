@@ -11,7 +11,8 @@ import dagster as dg
 from pydantic import BaseModel
 
 from evalcov_pipeline.alerts import Webhook
-from evalcov_pipeline.defs.automation.events import (
+from evalcov_pipeline.defs.automation.requests import FAILED, MAX_ATTEMPTS, TRY_TAG
+from evalcov_pipeline.defs.support.events import (
     SCORES,
     SESSION_SCORES,
     Health,
@@ -20,7 +21,6 @@ from evalcov_pipeline.defs.automation.events import (
     materialized,
     score_of,
 )
-from evalcov_pipeline.defs.automation.requests import FAILED, MAX_ATTEMPTS, TRY_TAG
 from evalcov_pipeline.defs.support.partitions import now
 from evalcov_pipeline.settings import CoverageSettings, FreshnessSettings, Settings
 

@@ -9,9 +9,9 @@ import dagster as dg
 from pydantic import BaseModel
 
 from evalcov_pipeline.defs.assets.incidents import INCIDENTS, imported
-from evalcov_pipeline.defs.automation.events import LABELS, VERDICTS, labelled
 from evalcov_pipeline.defs.automation.jobs import daily_traces
 from evalcov_pipeline.defs.automation.requests import MAX_ATTEMPTS, Request, advance
+from evalcov_pipeline.defs.support.events import LABELS, VERDICTS, labelled
 from evalcov_pipeline.defs.support.partitions import PARTITION_RANGE, now
 from evalcov_pipeline.services.imports import inbox
 from evalcov_pipeline.services.imports.annotations import AnnotationsReport

@@ -6,7 +6,8 @@ import dagster as dg
 from pydantic import BaseModel, ValidationError
 
 from evalcov_pipeline.defs.automation import jobs
-from evalcov_pipeline.defs.automation.events import (
+from evalcov_pipeline.defs.automation.requests import MAX_ATTEMPTS, Request
+from evalcov_pipeline.defs.support.events import (
     IS_NEW,
     LABELS,
     PLANS,
@@ -21,7 +22,6 @@ from evalcov_pipeline.defs.automation.events import (
     materialized,
     score_of,
 )
-from evalcov_pipeline.defs.automation.requests import MAX_ATTEMPTS, Request
 from evalcov_pipeline.defs.support.partitions import newest_week
 from evalcov_pipeline.settings import CoverageSettings, Settings
 

@@ -10,13 +10,13 @@ import dagster as dg
 import pytest
 
 from evalcov_pipeline.definitions import build_definitions
-from evalcov_pipeline.defs.automation.events import (
+from evalcov_pipeline.defs.automation.inbox import files_landed
+from evalcov_pipeline.defs.support.events import (
     LABELS,
     TASKS_DECIDED,
     TASKS_WAITING,
     materialized,
 )
-from evalcov_pipeline.defs.automation.inbox import files_landed
 from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.imports.evals import ingest_evals
 from evalcov_pipeline.settings import DEMO_MARK, Settings
