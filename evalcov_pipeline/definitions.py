@@ -5,30 +5,12 @@ Imports nothing heavy: the code server and every step process pay for what is im
 
 from __future__ import annotations
 
+from typing import cast
+
 import dagster as dg
 
 from evalcov_pipeline.alerts import Webhook
-from evalcov_pipeline.defs.assets import (
-    annotation,
-    case_discrimination,
-    ci_suites,
-    coverage,
-    embedding,
-    evals,
-    failure_audit,
-    failure_batches,
-    failure_signals,
-    incidents,
-    judges,
-    publish,
-    refresh,
-    report,
-    sampling,
-    sessions,
-    suggestions,
-    taxonomy,
-    traces,
-)
+from evalcov_pipeline.defs import assets
 from evalcov_pipeline.defs.automation import alerts, freshness, inbox, jobs, schedules, sensors
 from evalcov_pipeline.defs.support import step_lines
 from evalcov_pipeline.defs.support.resources import warehouse_resource
@@ -37,37 +19,10 @@ from evalcov_pipeline.settings import Settings, get_settings
 
 def build_definitions(settings: Settings) -> dg.Definitions:
     """The definitions for these settings."""
+    loaded = dg.load_assets_from_package_module(assets, include_specs=True)
+    assets_and_specs = cast("list[dg.AssetsDefinition | dg.AssetSpec]", loaded)
     return dg.Definitions(
-        assets=dg.map_asset_specs(
-            freshness.with_policy(settings.freshness),
-            [
-                traces.traces,
-                *evals.recorded,
-                evals.eval_suite,
-                sampling.sampling,
-                embedding.text_vectors,
-                taxonomy.taxonomy,
-                taxonomy.assignment,
-                *judges.recorded,
-                judges.judge_calibration,
-                coverage.coverage,
-                sessions.session_features,
-                sessions.session_taxonomy,
-                sessions.session_assignment,
-                sessions.session_coverage,
-                failure_signals.failure_signals,
-                *annotation.recorded,
-                failure_batches.failure_batches,
-                *incidents.recorded,
-                failure_audit.failure_audit,
-                refresh.refresh_plans,
-                suggestions.suggestions,
-                case_discrimination.case_discrimination,
-                ci_suites.ci_suites,
-                publish.published,
-                report.coverage_report,
-            ],
-        ),
+        assets=dg.map_asset_specs(freshness.with_policy(settings.freshness), assets_and_specs),
         jobs=[
             jobs.daily_traces,
             jobs.weekly_coverage,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 
 import dagster as dg
 
@@ -52,6 +53,17 @@ def test_every_table_is_an_asset_of_its_name_with_its_columns() -> None:
     for name, table in tables().items():
         schema = specs[name].metadata["dagster/column_schema"]
         assert [column.name for column in schema.columns] == [c.name for c in table.columns]
+
+
+def test_every_asset_runs_on_a_schedule_and_only_publishing_on_two() -> None:
+    runs = Counter(
+        key.to_user_string()
+        for job in CADENCE - {"monthly_taxonomy"}
+        for key in defs.resolve_job_def(job).asset_layer.selected_asset_keys
+    )
+    graph = defs.resolve_asset_graph()
+    assert set(runs) == {key.to_user_string() for key in graph.materializable_asset_keys}
+    assert {name for name, n in runs.items() if n > 1} == {"published", "coverage_report"}
 
 
 def test_jobs_schedules_and_sensors_have_the_contract_s_names_and_start_stopped() -> None:

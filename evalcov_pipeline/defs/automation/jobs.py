@@ -2,25 +2,20 @@
 
 import dagster as dg
 
+from evalcov_pipeline.defs.assets.failure_audit import failure_audit
+from evalcov_pipeline.defs.assets.publish import published
+from evalcov_pipeline.defs.assets.refresh import refresh_plans
+from evalcov_pipeline.defs.assets.report import coverage_report
 from evalcov_pipeline.defs.assets.sessions import SESSION_TAXONOMY_OP
 from evalcov_pipeline.defs.assets.taxonomy import TAXONOMY_OP
+from evalcov_pipeline.defs.assets.traces import traces
 
-_WEEKLY = dg.AssetSelection.groups(
-    "evals",
-    "sampling",
-    "embedding",
-    "taxonomy",
-    "judges",
-    "coverage",
-    "sessions",
-    "failures",
-    "suites",
-    "publish",
-).materializable() | dg.AssetSelection.assets("suggestions", "suggestion_agreement")
-_AUDIT = dg.AssetSelection.assets("failure_audit")
-_REFRESH = dg.AssetSelection.assets(
-    "refresh_plans", "refresh_candidates", "annotation_queue", "published", "coverage_report"
-)
+_DAILY = dg.AssetSelection.assets(traces)
+_AUDIT = dg.AssetSelection.assets(failure_audit)
+_PLANS = dg.AssetSelection.assets(refresh_plans)
+_REFRESH = _PLANS | dg.AssetSelection.assets(published, coverage_report)
+_WEEKLY = dg.AssetSelection.all().materializable() - _DAILY - _AUDIT - _PLANS
+"""Whatever no other job is for: a new asset runs every week."""
 
 REFIT = {op: {"config": {"refit": True}} for op in (TAXONOMY_OP, SESSION_TAXONOMY_OP)}
 """Configuration by op that makes a weekly run cluster the traffic anew."""
@@ -29,19 +24,19 @@ QUARTERLY = {"refresh_plans": {"config": {"trigger": "schedule"}}}
 
 daily_traces = dg.define_asset_job(
     "daily_traces",
-    selection=dg.AssetSelection.assets("traces"),
+    selection=_DAILY,
     description="Turn the day's imported trace files into the lake's turns.",
 )
 weekly_coverage = dg.define_asset_job(
     "weekly_coverage",
-    selection=_WEEKLY - _AUDIT,
+    selection=_WEEKLY,
     executor_def=dg.in_process_executor,
     description="Sample the 30 days before the week's end, and score the eval suite against them. "
     "Fits a taxonomy only if there is none yet.",
 )
 monthly_taxonomy = dg.define_asset_job(
     "monthly_taxonomy",
-    selection=_WEEKLY - _AUDIT,
+    selection=_WEEKLY,
     executor_def=dg.in_process_executor,
     config={"ops": REFIT},
     description="Cluster the week's window of traffic anew, match the clusters to the ones before, "
