@@ -44,11 +44,10 @@ import polars as pl
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from evalcov_pipeline.core.judges import confusion as tables
 from evalcov_pipeline.core.judges.bias import Biases, Slope, biases
-from evalcov_pipeline.core.judges.certificates import calibrate
-from evalcov_pipeline.core.judges.figures import Sample, measure
-from evalcov_pipeline.core.judges.rules import RULES, rule
+from evalcov_pipeline.core.judges.calibration import calibrate
+from evalcov_pipeline.core.judges.metrics import LabelledSample, agreement, cohens_kappa, measure
+from evalcov_pipeline.core.judges.rulings import RULES, rule
 from evalcov_pipeline.core.judges.top_up import top_up_plan
 
 OUT = Path(__file__).parent / "out" / "judges.json"
@@ -79,7 +78,7 @@ class Judge:
         ])  # fmt: skip
 
     def kappa(self, prevalence: float) -> float:
-        return float(tables.kappa(self.table(prevalence)))
+        return float(cohens_kappa(self.table(prevalence)))
 
     def undeserving(self, prevalence: float) -> bool:
         return self.kappa(prevalence) < 0.6 - 1e-9 or min(self.tpr, self.tnr) < 0.7 - 1e-9
@@ -109,7 +108,7 @@ def answered(judge: Judge, bases: tuple[float, float], prevalence: float, rng) -
     return Answers(people, rng.random(JUDGED) < chance, doublings, family)
 
 
-def labelled(answers: Answers, design: str, n: int, rng) -> tuple[np.ndarray, Sample]:
+def labelled(answers: Answers, design: str, n: int, rng) -> tuple[np.ndarray, LabelledSample]:
     """Positions of the labels, and the sample."""
     probabilities = np.full(JUDGED, np.nan)
     if design == "random":
@@ -131,7 +130,7 @@ def labelled(answers: Answers, design: str, n: int, rng) -> tuple[np.ndarray, Sa
             probabilities[fails] = n_fails / max(1, len(fails))
             probabilities[passes] = (n - n_fails) / max(1, len(passes))
     passed = int(answers.judge.sum())
-    sample = Sample(
+    sample = LabelledSample(
         people=answers.people[picked],
         judge=answers.judge[picked],
         probabilities=probabilities[picked],
@@ -183,7 +182,7 @@ def setting(judge: Judge, prevalence: float, design: str, n: int, draws: int, se
     """Rates and verdicts over `draws` samples."""
     rng = np.random.default_rng(seed)
     bases = judge.base(1 - judge.tnr), judge.base(judge.tpr)
-    true_agreement = float(tables.agreement(judge.table(prevalence)))
+    true_agreement = float(agreement(judge.table(prevalence)))
     agreed = []
     verdicts, plain, missed, widths, alone = Counter(), Counter(), [], [], []
     for _ in range(draws):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evalcov_pipeline.core.judges.confusion import BoolArray
+from evalcov_pipeline.core.judges.confusion_matrix import BoolArray
 from evalcov_pipeline.core.statistics.shares import Z95, FloatArray
 from evalcov_pipeline.core.text.hedging import hedges
 
@@ -59,8 +59,8 @@ class Biases:
 
 def model_family(model: str) -> str:
     """Family of a model by its name: 'openai/gpt-4o' and 'gpt-4.1-mini' are both 'gpt'."""
-    found = _FAMILY.match(model.lower())
-    return found[1] if found else model.lower()
+    name = _FAMILY.match(model.lower())
+    return name[1] if name else model.lower()
 
 
 def biases(
@@ -111,13 +111,13 @@ def biases(
     if used and min(np.sum(judge[rows]), np.sum(~judge[rows])) < LEAST_VERDICTS:
         reasons |= dict.fromkeys(used, f"the judge passed or failed fewer than {LEAST_VERDICTS}")
         used = []
-    found = {name: Slope(None, None, None, reason) for name, reason in reasons.items()}
+    slopes = {name: Slope(None, None, None, reason) for name, reason in reasons.items()}
     if used:
         factors = [x[name][rows] for name in used]
         factors += [people[rows].astype(float)] if _varies(people[rows]) else []
-        slopes = firth_slopes(np.column_stack(factors), judge[rows])
-        found |= dict(zip(used, slopes, strict=False))
-    return Biases(**found)
+        estimated = firth_slopes(np.column_stack(factors), judge[rows])
+        slopes |= dict(zip(used, estimated, strict=False))
+    return Biases(**slopes)
 
 
 def firth_slopes(factors: FloatArray, outcome: BoolArray) -> list[Slope]:

@@ -10,14 +10,14 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from evalcov_pipeline.core.judges.answers import (
+from evalcov_pipeline.core.judges.calibration import Certificate
+from evalcov_pipeline.core.judges.judged_answers import (
     JudgedAnswers,
     JudgeVersion,
     Selection,
     judged_answers,
 )
-from evalcov_pipeline.core.judges.certificates import Certificate
-from evalcov_pipeline.core.judges.rules import Change
+from evalcov_pipeline.core.judges.rulings import Change
 from evalcov_pipeline.core.statistics.shares import FloatArray, IntArray
 
 Ask = Literal["first", "second"]
@@ -91,7 +91,7 @@ def _gain(certificate: Certificate) -> float:
     wanted = [change.labels for change in changes if change.labels is not None]
     if not wanted or len(wanted) < len(changes):
         return 0.0
-    return certificate.figures.n_judged / max(wanted)
+    return certificate.metrics.n_judged / max(wanted)
 
 
 def _picks(
@@ -143,12 +143,12 @@ def _first_labels(
     for verdict, (part, drawn) in enumerate(
         zip(by_verdict, _split(min(left, least), _shares(wish), available), strict=True)
     ):
-        said = "the judge passed it" if verdict else "the judge failed it"
+        judged = "the judge passed it" if verdict else "the judge failed it"
         share = f"people pass {passing[verdict]:.0%} of such answers so far"
         picks += [
             TopUp(
                 str(item), held.judge, held.category, "first", float(drawn / len(part)),
-                "by_verdict", f"{change}; {said}, {share}",
+                "by_verdict", f"{change}; {judged}, {share}",
             )
             for item in rng.choice(part["item_id"].to_numpy(), drawn, replace=False)
         ]  # fmt: skip

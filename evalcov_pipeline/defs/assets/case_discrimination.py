@@ -7,7 +7,7 @@ import polars as pl
 
 from evalcov_pipeline.defs.support.resources import WarehouseResource
 from evalcov_pipeline.defs.support.specs import row_count, rows_of, table_spec
-from evalcov_pipeline.services.judges.certificates import refused_judges
+from evalcov_pipeline.services.judges.admission import refused_judges
 from evalcov_pipeline.services.suites.discrimination import (
     cases_to_review,
     judge_cases,

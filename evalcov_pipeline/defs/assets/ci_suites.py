@@ -9,7 +9,7 @@ from evalcov_pipeline.defs.support.partitions import now
 from evalcov_pipeline.defs.support.resources import WarehouseResource
 from evalcov_pipeline.defs.support.specs import row_count, rows_of, table_spec
 from evalcov_pipeline.reports.plots import suite_table
-from evalcov_pipeline.services.judges.certificates import refused_judges
+from evalcov_pipeline.services.judges.admission import refused_judges
 from evalcov_pipeline.services.suites.ci_suites import choose_suite
 from evalcov_pipeline.settings import Settings
 

@@ -3,15 +3,15 @@
 import dagster as dg
 import polars as pl
 
-from evalcov_pipeline.core.judges.rules import VERDICTS
+from evalcov_pipeline.core.judges.rulings import RULING_VERDICTS
 from evalcov_pipeline.core.traffic.weeks import as_of
 from evalcov_pipeline.defs.support.partitions import WEEKLY, now, weeks
 from evalcov_pipeline.defs.support.resources import WarehouseResource
 from evalcov_pipeline.defs.support.specs import checked, row_count, table_spec
 from evalcov_pipeline.reports.plots import certificates_table
-from evalcov_pipeline.services.judges.certificates import (
+from evalcov_pipeline.services.judges.calibration import (
     Calibration,
-    calibration,
+    calibrate_judges,
     is_newest,
     write_certificates,
 )
@@ -48,30 +48,30 @@ def judge_calibration(
     Verdicts of a refused judge enter no score. In the newest week people are asked about the
     answers whose labels would help most, and about answers whose verdict is refused.
     """
-    found: list[Calibration] = []
+    calibrations: list[Calibration] = []
     with warehouse.writer() as con:
         for week in weeks(context):
-            found.append(calibration(con, settings, as_of(week)))
-            write_certificates(con, found[-1])
-        if is_newest(con, found[-1].as_of):
-            queue_top_up(con, settings, found[-1], now())
-            queue_refused(con, settings, found[-1].as_of, now())
-        plans = [planned(con, held.as_of) for held in found]
-    for week, held, plan in zip(weeks(context), found, plans, strict=True):
-        context.add_asset_metadata(_facts(held), asset_key="judge_calibration", partition_key=week)
+            calibrations.append(calibrate_judges(con, settings, as_of(week)))
+            write_certificates(con, calibrations[-1])
+        if is_newest(con, calibrations[-1].as_of):
+            queue_top_up(con, settings, calibrations[-1], now())
+            queue_refused(con, settings, calibrations[-1].as_of, now())
+        plans = [planned(con, one.as_of) for one in calibrations]
+    for week, one, plan in zip(weeks(context), calibrations, plans, strict=True):
+        context.add_asset_metadata(_facts(one), asset_key="judge_calibration", partition_key=week)
         context.add_asset_metadata(_top_up(plan), asset_key="judge_top_up", partition_key=week)
-    yield from checked(_believable(found[-1]))
+    yield from checked(_believable(calibrations[-1]))
     for table in ("judge_calibration", "judge_top_up"):
         yield dg.MaterializeResult(asset_key=table)
 
 
-def _facts(held: Calibration) -> dict[str, object]:
-    counts = {verdict.lower(): len(held.of(verdict)) for verdict in VERDICTS}
+def _facts(calibration: Calibration) -> dict[str, object]:
+    counts = {verdict.lower(): len(calibration.of(verdict)) for verdict in RULING_VERDICTS}
     return {
-        **row_count(len(held.certificates)),
-        "as_of": held.as_of.isoformat(),
+        **row_count(len(calibration.certificates)),
+        "as_of": calibration.as_of.isoformat(),
         **counts,
-        "certificates": dg.MetadataValue.md(certificates_table(held.rows)),
+        "certificates": dg.MetadataValue.md(certificates_table(calibration.rows)),
     }
 
 
@@ -80,8 +80,8 @@ def _top_up(plan: pl.DataFrame) -> dict[str, object]:
     return {**row_count(len(plan)), "asked": dg.MetadataValue.json(wanted.to_dicts())}
 
 
-def _believable(held: Calibration) -> dg.AssetCheckResult:
-    refused = [f"{one.judge} on {one.category}" for one in held.of("REFUSED")]
+def _believable(calibration: Calibration) -> dg.AssetCheckResult:
+    refused = [f"{one.judge} on {one.category}" for one in calibration.of("REFUSED")]
     return dg.AssetCheckResult(
         check_name="judges_are_believable",
         asset_key="judge_calibration",

@@ -15,7 +15,7 @@ from evalcov_pipeline.core.coverage.verdict import ScorePoint
 from evalcov_pipeline.core.coverage.week import WeekInputs, WeekRules, score_week
 from evalcov_pipeline.core.taxonomy.taxonomy import locate
 from evalcov_pipeline.services.evals.suite import scored_run, suite
-from evalcov_pipeline.services.judges.certificates import NO_RESULTS, admitted_results
+from evalcov_pipeline.services.judges.admission import NO_RESULTS, admitted_results
 from evalcov_pipeline.services.labels.merging import record_after
 from evalcov_pipeline.services.taxonomy import taxonomies
 from evalcov_pipeline.services.taxonomy.taxonomies import Family

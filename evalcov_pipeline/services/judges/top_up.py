@@ -13,7 +13,8 @@ import polars as pl
 
 from evalcov_pipeline.core.judges.top_up import TopUp, top_up_plan
 from evalcov_pipeline.services.evals.suite import scored_run
-from evalcov_pipeline.services.judges.certificates import Calibration, judged_tries
+from evalcov_pipeline.services.judges.admission import judged_tries
+from evalcov_pipeline.services.judges.calibration import Calibration
 from evalcov_pipeline.services.judges.items import ASKED, item_tasks
 from evalcov_pipeline.services.labels.queue import WAITING, enqueue
 from evalcov_pipeline.settings import Settings
@@ -24,7 +25,7 @@ _TOP_UP, _INSTEAD = "judge-", "refused-"
 
 
 def queue_top_up(
-    con: duckdb.DuckDBPyConnection, settings: Settings, found: Calibration, at: datetime
+    con: duckdb.DuckDBPyConnection, settings: Settings, calibration: Calibration, at: datetime
 ) -> int:
     """Ask people about the answers that would help a week's certificates most.
 
@@ -33,19 +34,21 @@ def queue_top_up(
     Args:
         con: a writing connection.
         settings: how many answers, and who labels them.
-        found: the week's certificates.
+        calibration: the week's certificates.
         at: wall clock, naive UTC.
 
     Returns:
         Answers that are new in `judge_top_up`.
     """
-    batch_id = f"{_TOP_UP}{found.as_of:%Y%m%d}"
+    batch_id = f"{_TOP_UP}{calibration.as_of:%Y%m%d}"
     if _asked(con, _TOP_UP, batch_id):
         return 0
-    rng = np.random.default_rng([settings.judges.seed, found.as_of.toordinal(), 1])
+    rng = np.random.default_rng([settings.judges.seed, calibration.as_of.toordinal(), 1])
     size = settings.judges.top_up
-    plan = top_up_plan(found.certificates, found.labels, found.verdicts, rng, size)
-    raters = dict(found.labels.group_by("item_id").agg(pl.first("rater")).iter_rows())
+    plan = top_up_plan(
+        calibration.certificates, calibration.labels, calibration.verdicts, rng, size
+    )
+    raters = dict(calibration.labels.group_by("item_id").agg(pl.first("rater")).iter_rows())
     asked = pl.DataFrame(
         [
             {
@@ -64,7 +67,7 @@ def queue_top_up(
     task_ids = dict(tasks.select("item_id", "task_id").iter_rows())
     rows = [
         {
-            "calibrated_at": found.as_of,
+            "calibrated_at": calibration.as_of,
             "rank": rank,
             "item_id": pick.item_id,
             "task_id": task_ids.get(pick.item_id),

@@ -27,7 +27,7 @@ from evalcov_pipeline.services.evals.suite import (
     suite,
     summarise_runs,
 )
-from evalcov_pipeline.services.judges.certificates import admitted_results
+from evalcov_pipeline.services.judges.admission import admitted_results
 from evalcov_pipeline.services.traffic.texts import add_texts, forget_unused_texts, week_texts
 from evalcov_pipeline.storage.chain import GENESIS
 from evalcov_pipeline.storage.warehouse import Warehouse, frame

@@ -1,9 +1,9 @@
-"""What people say against what a judge says: one table, and every figure that follows from it.
+"""The confusion matrix of a judge: what people say of answers against what the judge says.
 
-All figures of a judge are functions of one 2 x 2 table of shares, so they cannot contradict each
-other. How the table is made depends on how the labelled answers were drawn; how sure each figure is
-follows from draws of the whole table, rate by rate from Jeffreys posteriors, which hold their level
-at the small counts (15 and more of the rarer class) where normal intervals do not.
+All metrics of a judge are functions of one 2 x 2 matrix of shares, so they cannot contradict each
+other. How it is estimated depends on how the labelled answers were drawn; how sure each metric is
+follows from draws of the whole matrix, rate by rate from Jeffreys posteriors, which hold their
+level at the small counts (15 and more of the rarer class) where normal intervals do not.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TAIL = 0.025
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its 95 % interval; all None where the table does not define it."""
+    """A figure with its 95 % interval; all None where it is not defined."""
 
     value: float | None
     low: float | None
@@ -39,7 +39,7 @@ UNKNOWN = Estimate(None, None, None)
 
 
 @dataclass(frozen=True)
-class Table:
+class ConfusionMatrix:
     """Shares of judged answers by people's verdict and the judge's.
 
     Attributes:
@@ -51,7 +51,7 @@ class Table:
     draws: FloatArray
 
     def estimate(self, metric: Metric) -> Estimate:
-        """A figure of the table with its equal-tailed 95 % interval."""
+        """A metric of the matrix with its equal-tailed 95 % interval."""
         value = float(metric(self.shares))
         if not np.isfinite(value):
             return UNKNOWN
@@ -65,8 +65,8 @@ def from_probability_sample(
     probabilities: FloatArray,
     judged: tuple[int, int],
     rng: np.random.Generator,
-) -> Table:
-    """Table of all judged answers from labels with known inclusion probabilities.
+) -> ConfusionMatrix:
+    """Matrix of all judged answers from labels with known inclusion probabilities.
 
     The judge's share comes from all its verdicts, people's rate within each verdict from the
     labels weighted by 1 / probability: theta = sum_f q_f P(people pass | f). For a binary verdict
@@ -94,7 +94,7 @@ def from_probability_sample(
         passing_draws[:, verdict] = _rate_draws(passing[verdict] * n, n, rng)
     failed, passed = judged
     accepted = _rate_draws(passed, passed + failed, rng)
-    return Table(
+    return ConfusionMatrix(
         shares=_by_judge(np.array(passed / (passed + failed)), passing),
         draws=_by_judge(accepted, passing_draws),
     )
@@ -102,8 +102,8 @@ def from_probability_sample(
 
 def from_verdict_blind_sample(
     people: BoolArray, judge: BoolArray, judged: tuple[int, int], rng: np.random.Generator
-) -> Table:
-    """Table of all judged answers from labels whose choice may follow the truth, not the verdict.
+) -> ConfusionMatrix:
+    """Matrix of all judged answers from labels whose choice may follow the truth, not the verdict.
 
     TPR and TNR come from the labels, the judge's pass rate q from all its verdicts, people's rate
     from (q + TNR - 1) / (TPR + TNR - 1), kept within 0..1. Where labels were drawn by verdict this
@@ -124,14 +124,14 @@ def from_verdict_blind_sample(
         accepted_draws[:, truth] = _rate_draws(int(judge[mine].sum()), int(mine.sum()), rng)
     failed, passed = judged
     q = _rate_draws(passed, passed + failed, rng)
-    return Table(
+    return ConfusionMatrix(
         shares=_by_people(_rogan_gladen(np.array(passed / (passed + failed)), accepted), accepted),
         draws=_by_people(_rogan_gladen(q, accepted_draws), accepted_draws),
     )
 
 
-def as_labelled(people: BoolArray, judge: BoolArray, rng: np.random.Generator) -> Table:
-    """Table of the labelled answers alone, however they were chosen.
+def as_labelled(people: BoolArray, judge: BoolArray, rng: np.random.Generator) -> ConfusionMatrix:
+    """Matrix of the labelled answers alone, however they were chosen.
 
     Args:
         people: (n,) whether people pass the answer, n >= 1.
@@ -140,7 +140,9 @@ def as_labelled(people: BoolArray, judge: BoolArray, rng: np.random.Generator) -
     """
     counts = np.bincount(2 * people.astype(int) + judge, minlength=4)
     draws = rng.dirichlet(counts + _JEFFREYS, DRAWS)
-    return Table(shares=(counts / counts.sum()).reshape(2, 2), draws=draws.reshape(-1, 2, 2))
+    return ConfusionMatrix(
+        shares=(counts / counts.sum()).reshape(2, 2), draws=draws.reshape(-1, 2, 2)
+    )
 
 
 def people_alone(
@@ -150,42 +152,6 @@ def people_alone(
     weights = 1 / probabilities
     rate, n = float(weights @ people / weights.sum()), kish(weights)
     return Estimate(rate, *_ends(_rate_draws(rate * n, n, rng)))
-
-
-def pass_rate(shares: FloatArray) -> FloatArray:
-    """Share that people pass; like every metric here (..., 2, 2) -> (...)."""
-    passed: FloatArray = shares[..., 1, 0] + shares[..., 1, 1]
-    return passed
-
-
-def agreement(shares: FloatArray) -> FloatArray:
-    """Share on which people and judge say the same."""
-    agreed: FloatArray = shares[..., 0, 0] + shares[..., 1, 1]
-    return agreed
-
-
-def kappa(shares: FloatArray) -> FloatArray:
-    """Cohen's kappa; NaN where both always say the same one thing."""
-    people, judge = pass_rate(shares), shares[..., 1].sum(axis=-1)
-    by_chance = people * judge + (1 - people) * (1 - judge)
-    return _ratio(agreement(shares) - by_chance, 1 - by_chance)
-
-
-def mcc(shares: FloatArray) -> FloatArray:
-    """Matthews' correlation coefficient; NaN where one of them always says the same."""
-    people, judge = pass_rate(shares), shares[..., 1].sum(axis=-1)
-    spread = np.sqrt(np.maximum(people * (1 - people) * judge * (1 - judge), 0.0))
-    return _ratio(shares[..., 1, 1] - people * judge, spread)
-
-
-def tpr(shares: FloatArray) -> FloatArray:
-    """Share that the judge passes of what people pass; NaN where they pass nothing."""
-    return _ratio(shares[..., 1, 1], pass_rate(shares))
-
-
-def tnr(shares: FloatArray) -> FloatArray:
-    """Share that the judge fails of what people fail; NaN where they fail nothing."""
-    return _ratio(shares[..., 0, 0], shares[..., 0, :].sum(axis=-1))
 
 
 def _ends(draws: FloatArray) -> tuple[float, float]:
@@ -229,9 +195,3 @@ def _by_people(passing: FloatArray, accepted: FloatArray) -> FloatArray:
     """(..., 2, 2) from people's pass rate (...) and the judge's by theirs (..., 2)."""
     people = np.stack([1 - passing, passing], axis=-1)
     return np.stack([people * (1 - accepted), people * accepted], axis=-1)
-
-
-def _ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
-    ratio = np.full(np.shape(whole), np.nan)
-    np.divide(part, whole, out=ratio, where=np.abs(whole) > 1e-12)
-    return ratio

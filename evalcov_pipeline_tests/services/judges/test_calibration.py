@@ -23,12 +23,8 @@ from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.imports import inbox
 from evalcov_pipeline.services.imports.annotations import AnnotationsReport, ingest_annotations
 from evalcov_pipeline.services.imports.verdicts import VerdictsReport, ingest_verdicts
-from evalcov_pipeline.services.judges.certificates import (
-    admitted_results,
-    calibration,
-    refused_judges,
-    write_certificates,
-)
+from evalcov_pipeline.services.judges.admission import admitted_results, refused_judges
+from evalcov_pipeline.services.judges.calibration import calibrate_judges, write_certificates
 from evalcov_pipeline.services.judges.top_up import planned, queue_refused, queue_top_up
 from evalcov_pipeline.services.sessions.scores import session_report
 from evalcov_pipeline.services.traffic.vectors import vector_cache
@@ -106,7 +102,7 @@ def counts(report: VerdictsReport) -> dict[str, int]:
 def certify(settings: Settings, as_of: datetime = AS_OF) -> dict[tuple[str, str], dict[str, Any]]:
     """Write a week's certificates; by judge (with its prompt) and category."""
     with warehouse_of(settings).writer() as con:
-        write_certificates(con, calibration(con, settings, as_of))
+        write_certificates(con, calibrate_judges(con, settings, as_of))
         rows = frame(con, "SELECT * FROM judge_calibration WHERE calibrated_at = ?", [as_of])
     return {
         (f"{row['judge_id']} {row['prompt_version'] or ''}".strip(), row["category"]): row
@@ -209,7 +205,7 @@ def test_an_answer_to_nobody_knows_what_calibrates_and_becomes_no_case(home: Set
     assert (report.new, report.decided, report.merged.added) == (1, 1, 0)
     assert table(home, "SELECT case_id FROM eval_cases") == []
     with warehouse_of(home).reader() as con:
-        assert calibration(con, home, AS_OF).labels["item_id"].to_list() == ["a"]
+        assert calibrate_judges(con, home, AS_OF).labels["item_id"].to_list() == ["a"]
 
 
 def test_labels_of_people_alone_are_held_against_a_judge(home: Settings) -> None:
@@ -217,7 +213,7 @@ def test_labels_of_people_alone_are_held_against_a_judge(home: Settings) -> None
     told(home, [label("a", True), label("b", True, "near")])
     with warehouse_of(home).writer() as con:
         con.execute("UPDATE annotation_events SET via = 'suggestion' WHERE rater = 'near'")
-        held = calibration(con, home, AS_OF)
+        held = calibrate_judges(con, home, AS_OF)
     assert held.labels["item_id"].to_list() == ["a"]
 
 
@@ -295,7 +291,7 @@ def test_a_top_up_asks_once_and_waits(home: Settings) -> None:
 
     def ask(as_of: datetime) -> int:
         with warehouse_of(home).writer() as con:
-            return queue_top_up(con, home, calibration(con, home, as_of), NOW)
+            return queue_top_up(con, home, calibrate_judges(con, home, as_of), NOW)
 
     assert (ask(AS_OF), ask(AS_OF), ask(AS_OF + timedelta(weeks=1))) == (20, 0, 0)
     with warehouse_of(home).reader() as con:
@@ -316,7 +312,7 @@ def test_without_a_top_up_nobody_is_asked(home: Settings) -> None:
     say(home, verdicts_of([True] * 9))
     settings = home.model_copy(update={"judges": JudgeSettings(top_up=0)})
     with warehouse_of(home).writer() as con:
-        assert queue_top_up(con, settings, calibration(con, settings, AS_OF), NOW) == 0
+        assert queue_top_up(con, settings, calibrate_judges(con, settings, AS_OF), NOW) == 0
 
 
 @pytest.fixture(scope="module")
@@ -376,7 +372,7 @@ def test_refused_answers_go_to_people_whose_word_counts_instead(refused: Setting
 def test_tasks_about_an_earlier_week_s_answers_are_closed(refused: Settings) -> None:
     with warehouse_of(refused).writer() as con:
         queue_refused(con, refused, AS_OF, NOW)
-        write_certificates(con, calibration(con, refused, AS_OF + timedelta(weeks=1)))
+        write_certificates(con, calibrate_judges(con, refused, AS_OF + timedelta(weeks=1)))
         queue_refused(con, refused, AS_OF + timedelta(weeks=1), NOW)
         tasks = frame(con, "SELECT batch_id, status, count(*) FROM annotation_queue"
                            " WHERE batch_id IS NOT NULL GROUP BY ALL ORDER BY ALL")  # fmt: skip

@@ -12,11 +12,20 @@ import polars as pl
 import pytest
 from scipy.stats import binomtest
 
-from evalcov_pipeline.core.judges import confusion as tables
-from evalcov_pipeline.core.judges.answers import JudgeVersion
+from evalcov_pipeline.core.judges.admission import admissible
 from evalcov_pipeline.core.judges.bias import biases, firth_slopes, model_family
-from evalcov_pipeline.core.judges.certificates import Certificate, admissible, calibrate
-from evalcov_pipeline.core.judges.figures import Sample, measure
+from evalcov_pipeline.core.judges.calibration import Certificate, calibrate
+from evalcov_pipeline.core.judges.confusion_matrix import UNKNOWN, people_alone
+from evalcov_pipeline.core.judges.judged_answers import JudgeVersion
+from evalcov_pipeline.core.judges.metrics import (
+    LabelledSample,
+    agreement,
+    cohens_kappa,
+    matthews_correlation,
+    measure,
+    true_negative_rate,
+    true_positive_rate,
+)
 from evalcov_pipeline.core.judges.top_up import TopUp, top_up_plan
 from evalcov_pipeline.core.text.hedging import hedges
 
@@ -70,30 +79,39 @@ def judged_as(failing: float, tpr: float, tnr: float, n: int = 400, of: int = 15
 
 def test_figures_of_a_known_table() -> None:
     shares = np.array([[15, 10], [5, 20]]) / 50
-    assert tables.kappa(shares) == pytest.approx(0.4)
-    assert tables.agreement(shares) == pytest.approx(0.7)
-    assert tables.mcc(shares) == pytest.approx((20 * 15 - 10 * 5) / (25 * 25 * 30 * 20) ** 0.5)
-    assert (tables.tpr(shares), tables.tnr(shares)) == (pytest.approx(0.8), pytest.approx(0.6))
+    assert cohens_kappa(shares) == pytest.approx(0.4)
+    assert agreement(shares) == pytest.approx(0.7)
+    assert matthews_correlation(shares) == pytest.approx(
+        (20 * 15 - 10 * 5) / (25 * 25 * 30 * 20) ** 0.5
+    )
+    assert (true_positive_rate(shares), true_negative_rate(shares)) == (
+        pytest.approx(0.8),
+        pytest.approx(0.6),
+    )
 
 
 def test_a_figure_that_a_table_does_not_define_is_unknown() -> None:
     everything_passes = np.ones(60, dtype=bool)
-    figures = measure(sample(everything_passes, everything_passes), rng())
-    assert figures.tnr == figures.kappa == tables.UNKNOWN
-    assert figures.corrected.value is None
-    assert "rarer class" in figures.corrected_reason
+    metrics = measure(sample(everything_passes, everything_passes), rng())
+    assert metrics.tnr == metrics.kappa == UNKNOWN
+    assert metrics.corrected.value is None
+    assert "rarer class" in metrics.corrected_reason
 
 
-def sample(people: np.ndarray, judge: np.ndarray, p: float = np.nan, more: int = 0) -> Sample:
+def sample(
+    people: np.ndarray, judge: np.ndarray, p: float = np.nan, more: int = 0
+) -> LabelledSample:
     """Labels, with `more` answers judged alike and not labelled."""
     n = len(people)
     passed = round(judge.mean() * (n + more))
-    return Sample(people, judge, np.full(n, p), np.zeros(n, bool), (n + more - passed, passed))
+    return LabelledSample(
+        people, judge, np.full(n, p), np.zeros(n, bool), (n + more - passed, passed)
+    )
 
 
 def test_the_corrected_rate_is_ppi_at_its_best_lambda() -> None:
     people, judge = planted(300, 0.3, 0.9, 0.8)
-    labelled = Sample(people, judge, np.full(300, 0.1), np.zeros(300, bool), (1200, 1800))
+    labelled = LabelledSample(people, judge, np.full(300, 0.1), np.zeros(300, bool), (1200, 1800))
     best = people[judge].mean() - people[~judge].mean()
     ppi = best * 0.6 + (people - best * judge).mean()
     assert measure(labelled, rng()).corrected.value == pytest.approx(ppi)
@@ -106,11 +124,15 @@ def test_labels_drawn_by_verdict_mislead_unless_their_probability_is_known() -> 
     p = np.where(judge, 300 / judge.sum(), 300 / (~judge).sum())[picked]
     counts = int((~judge).sum()), int(judge.sum())
     true = people.mean()
-    known = Sample(people[picked], judge[picked], p, np.zeros(600, bool), counts)
+    known = LabelledSample(people[picked], judge[picked], p, np.zeros(600, bool), counts)
     assert measure(known, rng()).corrected.value == pytest.approx(true, abs=0.03)
-    unknown = Sample(people[picked], judge[picked], np.full(600, np.nan), known.blind, counts)
+    unknown = LabelledSample(
+        people[picked], judge[picked], np.full(600, np.nan), known.blind, counts
+    )
     assert measure(unknown, rng()).corrected.value is None
-    as_if_blind = Sample(people[picked], judge[picked], unknown.probabilities, ~known.blind, counts)
+    as_if_blind = LabelledSample(
+        people[picked], judge[picked], unknown.probabilities, ~known.blind, counts
+    )
     assert measure(as_if_blind, rng()).corrected.value > true + 0.08
 
 
@@ -123,14 +145,14 @@ def test_labels_of_a_random_audit_and_of_a_plan_by_verdict_add_up() -> None:
     labels = labels.with_columns(
         selection=selection.then(pl.lit("random")).otherwise(pl.lit("by_verdict"))
     )
-    figures = certified(labels, verdict_rows(judge)).figures
+    metrics = certified(labels, verdict_rows(judge)).metrics
     by_hand = sum(
         (judge == verdict).mean() * people[picked][judge[picked] == verdict].mean()
         for verdict in (False, True)
     )
-    assert figures.corrected.value == pytest.approx(by_hand)
-    alone = certified(label_rows(people[:100], selection="random"), verdict_rows(judge)).figures
-    assert figures.tnr.high - figures.tnr.low < alone.tnr.high - alone.tnr.low
+    assert metrics.corrected.value == pytest.approx(by_hand)
+    alone = certified(label_rows(people[:100], selection="random"), verdict_rows(judge)).metrics
+    assert metrics.tnr.high - metrics.tnr.low < alone.tnr.high - alone.tnr.low
 
 
 def test_labels_chosen_by_the_truth_are_corrected_by_rogan_gladen() -> None:
@@ -138,34 +160,34 @@ def test_labels_chosen_by_the_truth_are_corrected_by_rogan_gladen() -> None:
     picked = np.concatenate([np.flatnonzero(people)[:200], np.flatnonzero(~people)[:200]])
     counts = int((~judge).sum()), int(judge.sum())
     blind = np.ones(400, bool)
-    figures = measure(
-        Sample(people[picked], judge[picked], np.full(400, np.nan), blind, counts), rng()
+    metrics = measure(
+        LabelledSample(people[picked], judge[picked], np.full(400, np.nan), blind, counts), rng()
     )
-    assert figures.corrected.low < 0.9 < figures.corrected.high
-    assert figures.prevalence.value == pytest.approx(0.1, abs=0.06)
-    true_kappa = tables.kappa(np.array([[0.08, 0.02], [0.09, 0.81]]))
-    assert figures.kappa.low < true_kappa < figures.kappa.high
+    assert metrics.corrected.low < 0.9 < metrics.corrected.high
+    assert metrics.prevalence.value == pytest.approx(0.1, abs=0.06)
+    true_kappa = cohens_kappa(np.array([[0.08, 0.02], [0.09, 0.81]]))
+    assert metrics.kappa.low < true_kappa < metrics.kappa.high
 
 
 def test_no_failure_among_n_labels_leaves_what_mid_p_leaves() -> None:
-    rate = tables.people_alone(np.ones(50, dtype=bool), np.full(50, 0.1), rng())
+    rate = people_alone(np.ones(50, dtype=bool), np.full(50, 0.1), rng())
     assert (rate.value, rate.high) == (1, 1)
     assert rate.low == pytest.approx(0.05 ** (1 / 50), abs=0.01)
 
 
 def test_a_good_judge_narrows_the_interval_of_people() -> None:
     people, judge = planted(100, 0.3, 0.97, 0.95)
-    figures = measure(sample(people, judge, 0.02, 4900), rng())
-    alone = figures.people_rate.high - figures.people_rate.low
-    assert figures.corrected.high - figures.corrected.low < 0.6 * alone
+    metrics = measure(sample(people, judge, 0.02, 4900), rng())
+    alone = metrics.people_rate.high - metrics.people_rate.low
+    assert metrics.corrected.high - metrics.corrected.low < 0.6 * alone
 
 
 def test_leniency_is_mcnemar() -> None:
     people = np.repeat([False, True, True, False], [9, 1, 40, 20])
     judge = np.repeat([True, False, True, False], [9, 1, 40, 20])
-    figures = measure(sample(people, judge), rng())
-    assert figures.leniency == pytest.approx(8 / 70)
-    assert figures.leniency_p == pytest.approx(binomtest(9, 10).pvalue)
+    metrics = measure(sample(people, judge), rng())
+    assert metrics.leniency == pytest.approx(8 / 70)
+    assert metrics.leniency_p == pytest.approx(binomtest(9, 10).pvalue)
 
 
 def test_a_slope_of_one_factor_is_the_log_odds_with_half_a_case_more_in_each_cell() -> None:
@@ -212,7 +234,7 @@ def test_a_judge_that_knows_nothing_is_refused() -> None:
     certificate = judged_as(0.3, 0.5, 0.5)
     assert certificate.ruling.verdict == "REFUSED"
     assert certificate.ruling.changes[0].labels is None
-    assert certificate.figures.corrected.value is None
+    assert certificate.metrics.corrected.value is None
 
 
 def test_a_judge_that_people_can_rely_on_may_gate() -> None:
@@ -253,10 +275,10 @@ def test_a_20_label_audit_shows_raw_agreement_and_what_is_missing() -> None:
     people = np.array([True] * 16 + [False] * 4)
     judge = np.append(people, np.ones(80, dtype=bool))
     certificate = certified(label_rows(people), verdict_rows(judge))
-    agreement = certificate.figures.agreement
+    observed = certificate.metrics.agreement
     assert certificate.ruling.verdict == "INSUFFICIENT"
-    assert (agreement.value, agreement.high) == (1, 1)
-    assert agreement.low == pytest.approx(20 / (20 + 1.96**2), abs=1e-3)
+    assert (observed.value, observed.high) == (1, 1)
+    assert observed.low == pytest.approx(20 / (20 + 1.96**2), abs=1e-3)
     missing = {change.wanted: change.labels for change in certificate.ruling.changes}
     assert missing == {"any": 30, "failing": 11}
 
@@ -265,7 +287,7 @@ def test_too_few_labels_to_tell_a_poor_judge_from_a_good_one_are_no_refusal() ->
     people = np.repeat([True, False], [25, 25])
     judge = np.repeat([True, False, True, False], [20, 5, 5, 20])
     certificate = certified(label_rows(people), verdict_rows(np.append(judge, judge)))
-    assert certificate.figures.kappa.low < 0.4
+    assert certificate.metrics.kappa.low < 0.4
     assert certificate.ruling.verdict == "INSUFFICIENT"
     assert certificate.ruling.changes[0].labels > 0
 
@@ -282,7 +304,7 @@ def test_the_newest_label_and_the_newest_verdict_count() -> None:
     right, wrong = np.array([True, False] * 30), np.array([False, True] * 30)
     labels = pl.concat([label_rows(right, **later), label_rows(wrong)])
     verdicts = pl.concat([verdict_rows(right, **later), verdict_rows(wrong)])
-    assert certified(labels, verdicts).figures.agreement.value == 1
+    assert certified(labels, verdicts).metrics.agreement.value == 1
 
 
 def test_raters_who_disagree_leave_an_answer_out_until_a_third_decides() -> None:
@@ -295,11 +317,11 @@ def test_raters_who_disagree_leave_an_answer_out_until_a_third_decides() -> None
     )
     labels = pl.concat([label_rows(people), disagreement])
     open_ = certified(labels, verdict_rows(people))
-    assert (open_.n_disputed, open_.figures.n, open_.n_double) == (1, 59, 1)
+    assert (open_.n_disputed, open_.metrics.n, open_.n_double) == (1, 59, 1)
     assert "nobody adjudicated" in open_.notes[0]
     settled = certified(pl.concat([labels, adjudication]), verdict_rows(people))
-    assert (settled.n_disputed, settled.figures.n) == (0, 60)
-    assert settled.figures.agreement.value == pytest.approx(59 / 60)
+    assert (settled.n_disputed, settled.metrics.n) == (0, 60)
+    assert settled.metrics.agreement.value == pytest.approx(59 / 60)
 
 
 def test_three_judges_on_one_case_have_a_certificate_each() -> None:
@@ -309,7 +331,7 @@ def test_three_judges_on_one_case_have_a_certificate_each() -> None:
     )
     found = calibrate(label_rows(people), verdicts, rng())
     assert [one.judge.judge_id for one in found] == ["a", "b", "c"]
-    assert {one.figures.n for one in found} == {80}
+    assert {one.metrics.n for one in found} == {80}
 
 
 def test_labels_without_verdicts_and_verdicts_without_labels_are_named() -> None:
@@ -327,7 +349,7 @@ def test_all_pass_and_all_fail_are_insufficient(says: bool) -> None:
     same = np.full(200, says)
     certificate = certified(label_rows(same), verdict_rows(same))
     assert certificate.ruling.verdict == "INSUFFICIENT"
-    assert certificate.figures.agreement.value == 1
+    assert certificate.metrics.agreement.value == 1
     assert certificate.row()["kappa"] is None
 
 
@@ -337,7 +359,7 @@ def test_a_category_seen_once_gets_a_certificate_of_its_own() -> None:
         category=pl.when(pl.col("item_id") == "a0").then(pl.lit("rare")).otherwise("category")
     )
     found = {one.category: one for one in calibrate(label_rows(people), verdicts, rng())}
-    assert (found["rare"].figures.n, found["billing"].figures.n) == (1, 79)
+    assert (found["rare"].metrics.n, found["billing"].metrics.n) == (1, 79)
     assert found["rare"].ruling.verdict == "INSUFFICIENT"
 
 
@@ -427,4 +449,4 @@ def test_the_judge_of_the_sample_is_refused_where_it_misreads_the_rubric() -> No
     assert found["orders"].ruling.verdict == "TREND_ONLY"
     assert found["orders"].biases.verbosity.shown_beyond(log(1.25))
     assert found["delivery"].ruling.verdict == "INSUFFICIENT"
-    assert found["delivery"].figures.agreement.value is not None
+    assert found["delivery"].metrics.agreement.value is not None

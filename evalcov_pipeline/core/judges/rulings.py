@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from evalcov_pipeline.core.judges.bias import Biases
-from evalcov_pipeline.core.judges.confusion import Estimate
-from evalcov_pipeline.core.judges.figures import ENOUGH, Enough, Figures
+from evalcov_pipeline.core.judges.confusion_matrix import Estimate
+from evalcov_pipeline.core.judges.metrics import ENOUGH, Enough, JudgeMetrics
 
-Verdict = Literal["INSUFFICIENT", "REFUSED", "TREND_ONLY", "GATE"]
-VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+RulingVerdict = Literal["INSUFFICIENT", "REFUSED", "TREND_ONLY", "GATE"]
+RULING_VERDICTS: tuple[RulingVerdict, ...] = get_args(RulingVerdict)
 Wanted = Literal["any", "passing", "failing", "drawn", "second", "better_judge"]
 
 
@@ -84,12 +84,12 @@ class Ruling:
         changes: what would lift it; empty for GATE.
     """
 
-    verdict: Verdict
+    verdict: RulingVerdict
     reason: str
     changes: tuple[Change, ...] = ()
 
 
-def rule(figures: Figures, biases: Biases, n_double: int, rules: Rules = RULES) -> Ruling:
+def rule(metrics: JudgeMetrics, biases: Biases, n_double: int, rules: Rules = RULES) -> Ruling:
     """Decide what a judge may be used for in one category.
 
     INSUFFICIENT: too few labels, or too few of the rarer class; or so few that the interval of
@@ -101,70 +101,70 @@ def rule(figures: Figures, biases: Biases, n_double: int, rules: Rules = RULES) 
     labelled some answers each, and no bias is shown. Else TREND_ONLY.
 
     Args:
-        figures: of the judge.
+        metrics: of the judge.
         biases: its slopes.
         n_double: answers that two people labelled independently.
         rules: what is asked for.
     """
-    if lacking := tuple(_lacking(figures, rules.enough)):
-        return Ruling("INSUFFICIENT", _said(lacking), lacking)
-    kappa = figures.kappa
+    if lacking := tuple(_lacking(metrics, rules.enough)):
+        return Ruling("INSUFFICIENT", _reasons(lacking), lacking)
+    kappa = metrics.kappa
     _, low, high = _ends(kappa)
     if low < rules.refuse_below:
-        said = f"kappa is {_shown(kappa)}, its lower end below {rules.refuse_below}"
-        more = _surer(figures, "kappa", kappa, rules.refuse_below, "any", figures.n)
+        why = f"kappa is {_shown(kappa)}, its lower end below {rules.refuse_below}"
+        more = _surer(metrics, "kappa", kappa, rules.refuse_below, "any", metrics.n)
         if high >= rules.gate_kappa:
-            more = more if more.labels else Change("any", figures.n, said)
-            return Ruling("INSUFFICIENT", f"{said}, its upper end that of a good judge", (more,))
-        return Ruling("REFUSED", said, (more,))
-    if _useless(figures):
-        said = "the pass rate corrected by the judge is no surer than people's labels alone"
-        return Ruling("REFUSED", said, (Change("better_judge", None, said),))
-    if missing := tuple(_short_of_gate(figures, biases, n_double, rules)):
-        return Ruling("TREND_ONLY", _said(missing), missing)
-    rates = f"TPR {_shown(figures.tpr)}, TNR {_shown(figures.tnr)}"
-    return Ruling("GATE", f"kappa {_shown(kappa)}, {rates} on {figures.n} labels")
+            more = more if more.labels else Change("any", metrics.n, why)
+            return Ruling("INSUFFICIENT", f"{why}, its upper end that of a good judge", (more,))
+        return Ruling("REFUSED", why, (more,))
+    if _useless(metrics):
+        why = "the pass rate corrected by the judge is no surer than people's labels alone"
+        return Ruling("REFUSED", why, (Change("better_judge", None, why),))
+    if missing := tuple(_short_of_gate(metrics, biases, n_double, rules)):
+        return Ruling("TREND_ONLY", _reasons(missing), missing)
+    rates = f"TPR {_shown(metrics.tpr)}, TNR {_shown(metrics.tnr)}"
+    return Ruling("GATE", f"kappa {_shown(kappa)}, {rates} on {metrics.n} labels")
 
 
-def _lacking(figures: Figures, enough: Enough) -> Iterator[Change]:
-    if figures.n == 0:
+def _lacking(metrics: JudgeMetrics, enough: Enough) -> Iterator[Change]:
+    if metrics.n == 0:
         yield Change("any", enough.labels, "nothing is labelled")
         return
-    if figures.n < enough.labels:
-        why = f"{figures.n} of {enough.labels} labels"
-        yield Change("any", enough.labels - figures.n, why)
-    if figures.rarer < enough.rarer:
-        rarer: Wanted = "failing" if figures.n_fail <= figures.n_pass else "passing"
+    if metrics.n < enough.labels:
+        why = f"{metrics.n} of {enough.labels} labels"
+        yield Change("any", enough.labels - metrics.n, why)
+    if metrics.rarer < enough.rarer:
+        rarer: Wanted = "failing" if metrics.n_fail <= metrics.n_pass else "passing"
         named = "failed" if rarer == "failing" else "passed"
-        why = f"people {named} {figures.rarer} of the {enough.rarer} answers it takes"
-        yield Change(rarer, enough.rarer - figures.rarer, why)
+        why = f"people {named} {metrics.rarer} of the {enough.rarer} answers it takes"
+        yield Change(rarer, enough.rarer - metrics.rarer, why)
 
 
-def _useless(figures: Figures) -> bool:
-    if figures.corrected.value is None or figures.people_rate.value is None:
+def _useless(metrics: JudgeMetrics) -> bool:
+    if metrics.corrected.value is None or metrics.people_rate.value is None:
         return False
-    _, low, high = _ends(figures.corrected)
-    _, low_alone, high_alone = _ends(figures.people_rate)
-    return figures.n_judged >= 2 * figures.n and high - low >= high_alone - low_alone
+    _, low, high = _ends(metrics.corrected)
+    _, low_alone, high_alone = _ends(metrics.people_rate)
+    return metrics.n_judged >= 2 * metrics.n and high - low >= high_alone - low_alone
 
 
 def _short_of_gate(
-    figures: Figures, biases: Biases, n_double: int, rules: Rules
+    metrics: JudgeMetrics, biases: Biases, n_double: int, rules: Rules
 ) -> Iterator[Change]:
-    value, low, _ = _ends(figures.kappa)
+    value, low, _ = _ends(metrics.kappa)
     if value < rules.gate_kappa:
-        why = f"kappa is {_shown(figures.kappa)}, not {rules.gate_kappa}"
+        why = f"kappa is {_shown(metrics.kappa)}, not {rules.gate_kappa}"
         yield Change("better_judge", None, why)
     elif low < rules.gate_kappa_low:
-        yield _surer(figures, "kappa", figures.kappa, rules.gate_kappa_low, "any", figures.n)
+        yield _surer(metrics, "kappa", metrics.kappa, rules.gate_kappa_low, "any", metrics.n)
     of_class: tuple[tuple[str, Estimate, Wanted, int], ...] = (
-        ("TPR", figures.tpr, "passing", figures.n_pass),
-        ("TNR", figures.tnr, "failing", figures.n_fail),
+        ("TPR", metrics.tpr, "passing", metrics.n_pass),
+        ("TNR", metrics.tnr, "failing", metrics.n_fail),
     )
     for name, estimate, wanted, n in of_class:
         if _ends(estimate)[1] < rules.gate_rate_low:
-            yield _surer(figures, name, estimate, rules.gate_rate_low, wanted, n)
-    if figures.basis == "as_labelled":
+            yield _surer(metrics, name, estimate, rules.gate_rate_low, wanted, n)
+    if metrics.basis == "as_labelled":
         why = "nobody knows how the labelled answers were chosen"
         yield Change("drawn", rules.enough.labels, why)
     if n_double < rules.double:
@@ -186,7 +186,7 @@ _BIAS = {
 
 
 def _surer(
-    figures: Figures, name: str, estimate: Estimate, bound: float, wanted: Wanted, n: int
+    metrics: JudgeMetrics, name: str, estimate: Estimate, bound: float, wanted: Wanted, n: int
 ) -> Change:
     """Labels after which the lower end would reach `bound` if the figure stayed as it is."""
     value, low, _ = _ends(estimate)
@@ -204,7 +204,7 @@ def _ends(estimate: Estimate) -> tuple[float, float, float]:
     return estimate.value, estimate.low, estimate.high
 
 
-def _said(changes: tuple[Change, ...]) -> str:
+def _reasons(changes: tuple[Change, ...]) -> str:
     return "; ".join(change.why for change in changes)
 
 

@@ -1,113 +1,20 @@
-"""Certificates of judges: made from labels and verdicts, and what they admit to a score."""
+"""What judges' verdicts may enter a score or a gate, by the stored certificates."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import duckdb
-import numpy as np
 import polars as pl
 
-from evalcov_pipeline.core.judges.answers import UNCATEGORISED, JudgeVersion, settled
-from evalcov_pipeline.core.judges.certificates import Certificate, admissible, calibrate
-from evalcov_pipeline.core.judges.rules import Ruling
+from evalcov_pipeline.core.judges.admission import admissible
+from evalcov_pipeline.core.judges.judged_answers import UNCATEGORISED, JudgeVersion, settled
+from evalcov_pipeline.core.judges.rulings import Ruling
 from evalcov_pipeline.services.evals.suite import known_at
-from evalcov_pipeline.services.labels.queue import JUDGED_BY_PEOPLE
-from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.warehouse import frame, replace_slice
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Judges held against people, as of an instant.
-
-    Attributes:
-        as_of: labels and verdicts before it were seen.
-        labels: see `core.judge_answers.judged_answers`.
-        verdicts: likewise.
-        certificates: one per version of a judge and category.
-    """
-
-    as_of: datetime
-    labels: pl.DataFrame
-    verdicts: pl.DataFrame
-    certificates: Sequence[Certificate]
-
-    @property
-    def rows(self) -> pl.DataFrame:
-        """Rows of `judge_calibration`."""
-        rows = [one.row() | {"calibrated_at": self.as_of} for one in self.certificates]
-        return pl.DataFrame(rows, infer_schema_length=None)
-
-    def of(self, verdict: str) -> list[Certificate]:
-        """Certificates with a verdict."""
-        return [one for one in self.certificates if one.ruling.verdict == verdict]
-
-
-def calibration(con: duckdb.DuckDBPyConnection, settings: Settings, as_of: datetime) -> Calibration:
-    """Hold every judge against people, from what was said before `as_of`.
-
-    Args:
-        con: a connection.
-        settings: seed, and how labels were drawn that do not say so.
-        as_of: exclusive end of the week; the same tables give the same certificates.
-    """
-    labels, verdicts = _labels(con, as_of), _verdicts(con, as_of)
-    certificates = calibrate(
-        labels,
-        verdicts,
-        generator(settings, as_of),
-        undeclared=settings.judges.undeclared_labels,
-    )
-    return Calibration(as_of, labels, verdicts, certificates)
-
-
-def generator(settings: Settings, as_of: datetime) -> np.random.Generator:
-    """Random numbers of a week's certificates."""
-    return np.random.default_rng([settings.judges.seed, as_of.toordinal()])
-
-
-def write_certificates(con: duckdb.DuckDBPyConnection, found: Calibration) -> int:
-    """Replace a week's rows of `judge_calibration`; how many there are."""
-    return replace_slice(con, "judge_calibration", found.rows, calibrated_at=found.as_of)
-
-
-def is_newest(con: duckdb.DuckDBPyConnection, as_of: datetime) -> bool:
-    """Whether no later week has certificates."""
-    later = "SELECT count(*) FROM judge_calibration WHERE calibrated_at > ?"
-    return con.execute(later, [as_of]).fetchall() == [(0,)]
-
-
-def _labels(con: duckdb.DuckDBPyConnection, as_of: datetime) -> pl.DataFrame:
-    """What people had said about answers before `as_of`, by item."""
-    return frame(
-        con,
-        f"""
-        SELECT coalesce(q.item_id, q.trace_id) AS item_id, rater, said.passed, said.category,
-               said."at", first_at, selection, inclusion_probability
-        FROM ({JUDGED_BY_PEOPLE}) said JOIN annotation_queue q USING (task_id)
-        WHERE coalesce(q.item_id, q.trace_id) IS NOT NULL
-        ORDER BY 1, rater, said."at", task_id
-        """,
-        [as_of],
-    )
-
-
-def _verdicts(con: duckdb.DuckDBPyConnection, as_of: datetime) -> pl.DataFrame:
-    """What judges had said before `as_of`."""
-    return frame(
-        con,
-        """
-        SELECT * REPLACE (nullif(judge_model, '') AS judge_model,
-                          nullif(prompt_version, '') AS prompt_version,
-                          nullif(rubric_version, '') AS rubric_version)
-        FROM judge_verdicts WHERE "at" < ? ORDER BY ALL
-        """,
-        [as_of],
-    )
+from evalcov_pipeline.services.judges.calibration import labels_before
+from evalcov_pipeline.storage.warehouse import frame
 
 
 @dataclass(frozen=True)
@@ -119,7 +26,9 @@ class StoredCertificate:
     ruling: Ruling
 
 
-def certificates(con: duckdb.DuckDBPyConnection, as_of: datetime) -> list[StoredCertificate]:
+def certificates_in_force(
+    con: duckdb.DuckDBPyConnection, as_of: datetime
+) -> list[StoredCertificate]:
     """The newest certificates at or before an instant; none before the first calibration."""
     rows = frame(
         con,
@@ -142,7 +51,7 @@ def refused_judges(con: duckdb.DuckDBPyConnection, as_of: datetime) -> dict[str,
 
     Results name their judge, not its version: the strictest certificate of any version holds.
     """
-    held = certificates(con, as_of)
+    held = certificates_in_force(con, as_of)
     in_use = {(JudgeVersion(one.judge.judge_id), one.category) for one in held}
     refused: defaultdict[str, set[str]] = defaultdict(set)
     for (judge, category), admission in admissible(held, in_use).items():
@@ -212,7 +121,7 @@ def judged_tries(con: duckdb.DuckDBPyConnection, run_id: str, as_of: datetime) -
         for judge, category in tries.select("judge_id", "category").rows()
     ]
     tries = tries.with_columns(refused=pl.Series(refused, dtype=pl.Boolean))
-    labels = _labels(con, as_of).join(tries.filter("refused"), on="item_id", how="semi")
+    labels = labels_before(con, as_of).join(tries.filter("refused"), on="item_id", how="semi")
     people = settled(labels).select("item_id", "people")
     return tries.join(people, on="item_id", how="left", maintain_order="left")
 

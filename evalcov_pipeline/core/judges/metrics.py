@@ -1,4 +1,4 @@
-"""Figures of a judge in one category, and the pass rate corrected by them."""
+"""Metrics of a judge in one category, and the pass rate corrected by them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,53 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import bdtr
 
-from evalcov_pipeline.core.judges import confusion as tables
-from evalcov_pipeline.core.judges.confusion import UNKNOWN, Basis, BoolArray, Estimate
+from evalcov_pipeline.core.judges.confusion_matrix import (
+    UNKNOWN,
+    Basis,
+    BoolArray,
+    Estimate,
+    as_labelled,
+    from_probability_sample,
+    from_verdict_blind_sample,
+    people_alone,
+)
 from evalcov_pipeline.core.statistics.shares import FloatArray, wilson
+
+
+def pass_rate(shares: FloatArray) -> FloatArray:
+    """Share that people pass; like every metric here (..., 2, 2) -> (...)."""
+    passed: FloatArray = shares[..., 1, 0] + shares[..., 1, 1]
+    return passed
+
+
+def agreement(shares: FloatArray) -> FloatArray:
+    """Share on which people and judge say the same."""
+    agreed: FloatArray = shares[..., 0, 0] + shares[..., 1, 1]
+    return agreed
+
+
+def cohens_kappa(shares: FloatArray) -> FloatArray:
+    """Cohen's kappa; NaN where both always say the same one thing."""
+    people, judge = pass_rate(shares), shares[..., 1].sum(axis=-1)
+    by_chance = people * judge + (1 - people) * (1 - judge)
+    return _ratio(agreement(shares) - by_chance, 1 - by_chance)
+
+
+def matthews_correlation(shares: FloatArray) -> FloatArray:
+    """Matthews' correlation coefficient; NaN where one of them always says the same."""
+    people, judge = pass_rate(shares), shares[..., 1].sum(axis=-1)
+    spread = np.sqrt(np.maximum(people * (1 - people) * judge * (1 - judge), 0.0))
+    return _ratio(shares[..., 1, 1] - people * judge, spread)
+
+
+def true_positive_rate(shares: FloatArray) -> FloatArray:
+    """Share that the judge passes of what people pass; NaN where they pass nothing."""
+    return _ratio(shares[..., 1, 1], pass_rate(shares))
+
+
+def true_negative_rate(shares: FloatArray) -> FloatArray:
+    """Share that the judge fails of what people fail; NaN where they fail nothing."""
+    return _ratio(shares[..., 0, 0], shares[..., 0, :].sum(axis=-1))
 
 
 @dataclass(frozen=True)
@@ -29,7 +73,7 @@ ENOUGH = Enough()
 
 
 @dataclass(frozen=True)
-class Sample:
+class LabelledSample:
     """Labels held against a judge's verdicts.
 
     Attributes:
@@ -46,9 +90,9 @@ class Sample:
     blind: BoolArray
     judged: tuple[int, int]
 
-    def only(self, rows: BoolArray) -> Sample:
+    def only(self, rows: BoolArray) -> LabelledSample:
         """The same with the labels marked in `rows` (n,)."""
-        return Sample(
+        return LabelledSample(
             self.people[rows],
             self.judge[rows],
             self.probabilities[rows],
@@ -63,13 +107,13 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Figures:
+class JudgeMetrics:
     """What labels say about a judge.
 
     Attributes:
         basis: how the labels were drawn: 'probability' and 'verdict_blind' speak of all judged
             answers, 'as_labelled' of the labelled ones alone.
-        n_pass: labels that the figures rest on, passed by people.
+        n_pass: labels that the metrics rest on, passed by people.
         n_fail: the same, failed by people.
         n_judged: answers that the judge judged.
         agreement: share of the labels on which people and judge agree, with Wilson's interval.
@@ -104,7 +148,7 @@ class Figures:
 
     @property
     def n(self) -> int:
-        """Labels that the figures rest on."""
+        """Labels that the metrics rest on."""
         return self.n_pass + self.n_fail
 
     @property
@@ -113,11 +157,13 @@ class Figures:
         return min(self.n_pass, self.n_fail)
 
 
-def measure(sample: Sample, rng: np.random.Generator, enough: Enough = ENOUGH) -> Figures:
-    """Figures on the best basis that the labels allow.
+def measure(
+    sample: LabelledSample, rng: np.random.Generator, enough: Enough = ENOUGH
+) -> JudgeMetrics:
+    """Metrics on the best basis that the labels allow.
 
     Labels of known probability come first, then those chosen blindly, each if they are enough by
-    themselves or all there is; else every label counts and the figures are those of the labels.
+    themselves or all there is; else every label counts and the metrics are those of the labels.
 
     Args:
         sample: n labels, n >= 0.
@@ -136,37 +182,37 @@ def measure(sample: Sample, rng: np.random.Generator, enough: Enough = ENOUGH) -
     n, n_pass = len(sample.people), int(sample.people.sum())
     n_judged = sum(sample.judged)
     if n == 0:
-        return Figures(basis, 0, 0, n_judged)
+        return JudgeMetrics(basis, 0, 0, n_judged)
     if basis == "verdict_blind" and 0 < n_pass < n:
-        table = tables.from_verdict_blind_sample(sample.people, sample.judge, sample.judged, rng)
+        matrix = from_verdict_blind_sample(sample.people, sample.judge, sample.judged, rng)
     elif basis == "probability":
-        table = tables.from_probability_sample(
+        matrix = from_probability_sample(
             sample.people, sample.judge, sample.probabilities, sample.judged, rng
         )
     else:
-        table = tables.as_labelled(sample.people, sample.judge, rng)
+        matrix = as_labelled(sample.people, sample.judge, rng)
     corrected, why = UNKNOWN, _WHY[basis]
     if not sample.suffices(enough):
         why = f"it takes {enough.labels} labels, {enough.rarer} of them of the rarer class"
     elif basis != "as_labelled":
-        corrected = table.estimate(tables.pass_rate)
+        corrected = matrix.estimate(pass_rate)
     accepts = int(np.sum(sample.judge & ~sample.people))
     rejects = int(np.sum(~sample.judge & sample.people))
-    return Figures(
+    return JudgeMetrics(
         basis=basis,
         n_pass=n_pass,
         n_fail=n - n_pass,
         n_judged=n_judged,
         agreement=rate(int(np.sum(sample.people == sample.judge)), n),
-        prevalence=table.estimate(lambda shares: 1 - tables.pass_rate(shares)),
-        kappa=table.estimate(tables.kappa),
-        mcc=table.estimate(tables.mcc),
-        tpr=table.estimate(tables.tpr),
-        tnr=table.estimate(tables.tnr),
+        prevalence=matrix.estimate(lambda shares: 1 - pass_rate(shares)),
+        kappa=matrix.estimate(cohens_kappa),
+        mcc=matrix.estimate(matthews_correlation),
+        tpr=matrix.estimate(true_positive_rate),
+        tnr=matrix.estimate(true_negative_rate),
         leniency=(accepts - rejects) / n,
         leniency_p=_mcnemar(accepts, rejects),
         people_rate=(
-            tables.people_alone(sample.people, sample.probabilities, rng)
+            people_alone(sample.people, sample.probabilities, rng)
             if basis == "probability"
             else UNKNOWN
         ),
@@ -196,3 +242,9 @@ def rate(count: int, n: int) -> Estimate:
 def _mcnemar(accepts: int, rejects: int) -> float:
     """Two-sided exact p-value: either kind of error is as likely."""
     return float(min(1.0, 2 * bdtr(min(accepts, rejects), accepts + rejects, 0.5)))
+
+
+def _ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
+    ratio = np.full(np.shape(whole), np.nan)
+    np.divide(part, whole, out=ratio, where=np.abs(whole) > 1e-12)
+    return ratio

@@ -74,8 +74,8 @@ class JudgeVersion:
         return mine[0] == others[0] and all(None in pair or pair[0] == pair[1] for pair in pairs)
 
     def __str__(self) -> str:
-        said = (("", self.model), ("prompt ", self.prompt), ("rubric ", self.rubric))
-        details = ", ".join(f"{name}{value}" for name, value in said if value)
+        parts = (("", self.model), ("prompt ", self.prompt), ("rubric ", self.rubric))
+        details = ", ".join(f"{name}{value}" for name, value in parts if value)
         return f"{self.judge_id} ({details})" if details else self.judge_id
 
 
