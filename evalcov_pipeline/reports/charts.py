@@ -11,7 +11,7 @@ import polars as pl
 from markupsafe import Markup
 
 from evalcov_pipeline.core.traffic.weeks import WEEK
-from evalcov_pipeline.reports.drawing import LETTER, Spec, draw, shortened
+from evalcov_pipeline.reports.drawing import LETTER, Spec, draw, shortened, week_name, weeks_axis
 
 _LONGEST_NOTE = 60
 _LONGEST_JUDGE = 24
@@ -148,7 +148,7 @@ def suite_size(suite: pl.DataFrame, origins: Sequence[str], width: int) -> Marku
     """
     weeks = suite["as_of"].unique().sort().to_list()
     rows = [
-        {"week": f"{as_of:%d %b %Y}", "origin": origin, "cases": n}
+        {"week": week_name(as_of), "origin": origin, "cases": n}
         for as_of, origin, n in suite.select("as_of", "origin", "cases").iter_rows()
     ]
     return draw(
@@ -158,18 +158,7 @@ def suite_size(suite: pl.DataFrame, origins: Sequence[str], width: int) -> Marku
             "data": {"values": rows},
             "mark": {"type": "bar", "width": {"band": 0.7}},
             "encoding": {
-                "x": {
-                    "field": "week",
-                    "type": "ordinal",
-                    "title": None,
-                    "scale": {"domain": [f"{week:%d %b %Y}" for week in weeks]},
-                    "axis": {
-                        "values": [f"{w:%d %b %Y}" for w in _spread(weeks, max(2, width // 90))],
-                        "labelExpr": "slice(datum.label, 0, 6)",
-                        "labelAngle": 0,
-                        "ticks": False,
-                    },
-                },
+                "x": weeks_axis(weeks, _spread(weeks, max(2, width // 90))),
                 "y": {
                     "field": "cases",
                     "type": "quantitative",

@@ -3,68 +3,85 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
-from evalcov_pipeline.reports.drawing import shortened
+from evalcov_pipeline.reports.drawing import Spec, picture, shortened, week_name, weeks_axis
 from evalcov_pipeline.reports.judges import VERDICTS, version_of
 from evalcov_pipeline.services.failures.precision import ANY, NONE
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-_LONGEST_LABEL = 60
+_LABEL_WIDTH = 360
 _LONGEST_CELL = 200
-_COLOURS = {
-    "liability": "#b3261e",
-    "gap": "#e8710a",
-    "undecidable": "#f2c14e",
-    "thin": "#9bc1e6",
-    "covered": "#3f7fbf",
-    "over_represented": "#7a5ea8",
-    "novel": "#9e9e9e",
-}
+_STATUSES = (
+    "liability", "gap", "undecidable", "thin", "covered", "over_represented", "novel",
+)  # fmt: skip
+_SUITE = "eval suite"
 
 
-def markdown_image(png: bytes) -> str:
-    """A PNG as Markdown that carries its own data."""
-    return f"![plot](data:image/png;base64,{base64.b64encode(png).decode()})"
-
-
-def cluster_bars(clusters: pl.DataFrame, most: int = 25) -> bytes:
-    """Production share and suite share of the largest clusters, side by side.
+def cluster_bars(clusters: pl.DataFrame, most: int = 25) -> str:
+    """Production share and suite share of the largest clusters, as a Markdown image.
 
     Args:
         clusters: rows of `cluster_coverage` or `session_coverage`.
         most: how many clusters.
-
-    Returns:
-        A PNG.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
-
-    rows = clusters.sort("production_share", descending=True).head(most).reverse()
-    figure = Figure(figsize=(8, 0.26 * len(rows) + 1.1), dpi=90, layout="constrained")
-    axes = figure.subplots()
-    places = range(len(rows))
-    colours = [_COLOURS[status] for status in rows["status"]]
-    axes.barh([y + 0.2 for y in places], rows["production_share"], 0.38, color=colours)
-    suite = rows["eval_share"].fill_null(0.0)
-    axes.barh([y - 0.2 for y in places], suite, 0.38, color="white", edgecolor="black", lw=0.8)
-    labels = [shortened(label, _LONGEST_LABEL) for label in rows["label"]]
-    axes.set_yticks(list(places), labels, fontsize=8, parse_math=False)
-    axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
-    seen = [status for status in _COLOURS if status in set(rows["status"])]
-    handles = [Patch(color=_COLOURS[s], label=f"production: {s}") for s in seen]
-    handles.append(Patch(facecolor="white", edgecolor="black", label="eval suite"))
-    axes.legend(handles=handles, fontsize=8, loc="lower right")
-    axes.spines[["top", "right"]].set_visible(False)
-    return _png(figure)
+    largest = clusters.sort("production_share", descending=True).head(most)
+    rows = [
+        {
+            "place": place, "label": row["label"], "status": f"production: {row['status']}",
+            "production": row["production_share"], "suite": row["eval_share"] or None,
+        }
+        for place, row in enumerate(largest.iter_rows(named=True))
+    ]  # fmt: skip
+    colours = {
+        f"production: {status}": f"var(--{status})"
+        for status in _STATUSES
+        if status in largest["status"]
+    }
+    scale = {"domain": [*colours, _SUITE], "range": [*colours.values(), "var(--page)"]}
+    legend = {"title": None, "orient": "top", "columns": 3}
+    fill = {"type": "nominal", "scale": scale, "legend": legend}
+    stroke = {**fill, "scale": {**scale, "range": [*colours.values(), "var(--ink)"]}}
+    bar = {"type": "bar", "height": 9, "strokeWidth": 0.8}
+    share = {
+        "type": "quantitative",
+        "title": None,
+        "stack": None,
+        "axis": {"tickCount": 6, "format": "%"},
+    }
+    return _image(
+        {
+            "width": 420,
+            "height": {"step": 24},
+            "data": {"values": rows},
+            "encoding": {"y": {"field": "place", "type": "ordinal", "axis": None}},
+            "layer": [
+                {
+                    "mark": {**bar, "yOffset": -5},
+                    "encoding": {
+                        "x": {**share, "field": "production"},
+                        "fill": {**fill, "field": "status"},
+                        "stroke": {**stroke, "field": "status"},
+                    },
+                },
+                {
+                    "mark": {**bar, "yOffset": 5},
+                    "encoding": {
+                        "x": {**share, "field": "suite"},
+                        "fill": {**fill, "datum": _SUITE},
+                        "stroke": {**stroke, "datum": _SUITE},
+                    },
+                },
+                {
+                    "mark": {"type": "text", "align": "right", "dx": -6, "limit": _LABEL_WIDTH},
+                    "encoding": {"x": {"value": 0}, "text": {"field": "label"}},
+                },
+            ],
+        }
+    )
 
 
 def path_table(paths: pl.DataFrame, most: int = 10) -> str:
@@ -91,7 +108,7 @@ def path_table(paths: pl.DataFrame, most: int = 10) -> str:
     )
 
 
-def signal_plot(weeks: pl.DataFrame, most: int = 12) -> bytes:
+def signal_plot(weeks: pl.DataFrame, most: int = 12) -> str:
     """Turns with each signal by week, a panel per signal with a scale of its own.
 
     Args:
@@ -100,33 +117,49 @@ def signal_plot(weeks: pl.DataFrame, most: int = 12) -> bytes:
         most: signals that are drawn, the most frequent first.
 
     Returns:
-        A PNG.
+        A Markdown image.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    counts = (
-        weeks.filter(~pl.col("signal").is_in([ANY, NONE]))
-        .pivot("signal", index="as_of", values="n_signals", aggregate_function="sum")
-        .sort("as_of")
-        .fill_null(0)
+    signals = weeks.filter(~pl.col("signal").is_in([ANY, NONE]))
+    names = (
+        signals.group_by("signal")
+        .agg(pl.col("n_signals").sum())
+        .sort("n_signals", "signal", descending=[True, False])["signal"]
+        .head(most)
+        .to_list()
     )
-    names = sorted(counts.columns[1:], key=lambda name: (-counts[name].sum(), name))[:most]
-    rows = max(1, -(-len(names) // 3))
-    figure = Figure(figsize=(8, 1.5 * rows + 0.3), dpi=90, layout="constrained")
-    panels = figure.subplots(rows, 3, squeeze=False, sharex=True).flat
-    for panel, name in zip(panels, [*names, *[None] * (3 * rows - len(names))], strict=True):
-        if name is None:
-            panel.set_axis_off()
-            continue
-        panel.bar(range(len(counts)), counts[name], 0.7, color="#3f7fbf")
-        panel.set_title(shortened(name, 30), fontsize=8, loc="left", parse_math=False)
-        ends = sorted({0, len(counts) - 1})
-        panel.set_xticks(ends, [f"{counts['as_of'][i]:%d %b}" for i in ends], fontsize=7)
-        panel.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-        panel.tick_params(axis="y", labelsize=7)
-        panel.spines[["top", "right"]].set_visible(False)
-    return _png(figure)
+    instants = signals["as_of"].unique().sort().to_list()
+    counts = [
+        {"signal": row["signal"], "week": week_name(row["as_of"]), "turns": row["n_signals"]}
+        for row in signals.filter(pl.col("signal").is_in(names)).iter_rows(named=True)
+    ]
+    return _image(
+        {
+            "data": {"values": counts},
+            "columns": 3,
+            "spacing": 18,
+            "facet": {
+                "field": "signal",
+                "type": "nominal",
+                "sort": names,
+                "header": {"title": None, "labelAnchor": "start", "labelLimit": 200},
+            },
+            "resolve": {"scale": {"y": "independent"}},
+            "spec": {
+                "width": 200,
+                "height": 90,
+                "mark": {"type": "bar", "width": {"band": 0.7}, "color": "var(--divergence)"},
+                "encoding": {
+                    "x": weeks_axis(instants, instants[:: len(instants) - 1 or 1]),
+                    "y": {
+                        "field": "turns",
+                        "type": "quantitative",
+                        "title": None,
+                        "axis": {"tickCount": 3, "tickMinStep": 1, "format": "d", "minExtent": 28},
+                    },
+                },
+            },
+        }
+    )
 
 
 def certificates_table(certificates: pl.DataFrame) -> str:
@@ -205,7 +238,7 @@ def _cell(value: object) -> str:
     return text.replace("|", "&#124;").replace("`", "&#96;").replace("[", "&#91;")
 
 
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+def _image(spec: Spec) -> str:
+    """A drawn specification as Markdown that carries its own data."""
+    data = base64.b64encode(picture(spec).encode()).decode()
+    return f"![plot](data:image/svg+xml;base64,{data})"

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 _LIBRARIES = (
-    "click", "dagster", "dagster_duckdb", "duckdb", "matplotlib.pyplot", "phonenumbers", "polars",
+    "click", "dagster", "dagster_duckdb", "duckdb", "phonenumbers", "polars",
     "pyarrow.parquet", "pydantic_settings", "scipy.optimize", "scipy.stats", "sklearn.cluster",
 )  # fmt: skip
 _LONGEST_S = 600

@@ -14,7 +14,7 @@ from evalcov_pipeline.storage.warehouse import tables
 
 HEAVY = [
     "torch", "transformers", "sentence_transformers", "umap", "hdbscan", "numba", "sklearn",
-    "pandas", "ray", "matplotlib", "plotly", "vl_convert",
+    "pandas", "ray", "plotly", "vl_convert",
 ]  # fmt: skip
 
 CADENCE = {"daily_traces", "weekly_coverage", "monthly_taxonomy", "quarterly_refresh"}

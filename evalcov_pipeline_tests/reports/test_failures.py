@@ -15,7 +15,7 @@ from evalcov_pipeline.reports.failures import failure_content
 from evalcov_pipeline.reports.findings import failure_findings, next_steps
 from evalcov_pipeline.reports.marks import bars, interval
 from evalcov_pipeline.reports.page import render, write_report
-from evalcov_pipeline.reports.plots import certificates_table, signal_plot, suite_table
+from evalcov_pipeline.reports.plots import certificates_table, suite_table
 from evalcov_pipeline.reports.suites import goodhart_in_words
 from evalcov_pipeline.services.failures.precision import ANY
 from evalcov_pipeline.services.report.scored import Scored
@@ -319,15 +319,3 @@ def test_a_suite_is_tabled_in_the_order_of_choice_without_markup_from_data() -> 
     assert {row.count("|") for row in rows} == {heads.count("|")}
     assert not {"<", "[", "`"} & set(suite_table(cases, most=20))
     assert "no" in rows[0].split("|")[5]
-
-
-def test_signals_are_plotted_for_the_ui() -> None:
-    weeks = pl.DataFrame(
-        {
-            "as_of": [WEEK, WEEK, datetime(2026, 11, 2)],
-            "signal": ["rephrase", "$\\frac{$ <b>", "rephrase"],
-            "n_signals": [3, 0, 9],
-        }
-    )
-    for frame in (weeks, weeks.head(1), weeks.clear()):
-        assert signal_plot(frame).startswith(b"\x89PNG")

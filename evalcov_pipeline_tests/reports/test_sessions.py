@@ -21,6 +21,7 @@ from evalcov_pipeline.reports.page import render, write_report
 from evalcov_pipeline.reports.plots import cluster_bars, path_table
 from evalcov_pipeline.settings import Settings, get_settings
 from evalcov_pipeline_tests import chromium
+from evalcov_pipeline_tests.reports.test_plots import drawing
 from evalcov_pipeline_tests.reports.test_report import HOSTILE, Page, assert_inert, change, content
 from evalcov_pipeline_tests.session_rows import TABLES, TOOLS, paths, walks, write_sessions
 
@@ -281,9 +282,10 @@ def test_status_tells_of_sessions_in_words_and_as_json(
 def test_kinds_of_session_are_plotted_for_the_ui(sessions_home: Settings) -> None:
     scored = content(sessions_home)
     assert scored.sessions is not None
-    for label in (pl.col("label"), pl.lit("$\\frac{$ <b>")):
-        drawn = cluster_bars(scored.sessions.clusters.with_columns(label=label))
-        assert drawn.startswith(b"\x89PNG")
+    for label in (pl.col("label"), pl.lit("$\\frac{$ <b>").alias("label")):
+        drawn = drawing(cluster_bars(scored.sessions.clusters.with_columns(label)))
+        shown = {text[:30] for text in drawn.itertext()}
+        assert {name[:30] for name in scored.sessions.clusters.select(label)["label"]} <= shown
     rows = path_table(scored.sessions.paths, most=3).splitlines()[2:]
     assert [row.split("|")[2].strip() for row in rows].count("tools") == 3
 

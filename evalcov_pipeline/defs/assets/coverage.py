@@ -10,7 +10,7 @@ from evalcov_pipeline.core.traffic.weeks import as_of
 from evalcov_pipeline.defs.support.partitions import WEEKLY, weeks
 from evalcov_pipeline.defs.support.resources import WarehouseResource
 from evalcov_pipeline.defs.support.specs import checked, row_count, table_spec
-from evalcov_pipeline.reports.plots import cluster_bars, markdown_image
+from evalcov_pipeline.reports.plots import cluster_bars
 from evalcov_pipeline.services.coverage.week import ScoredWeek, WeekReport, week_report, write_week
 from evalcov_pipeline.services.traffic.vectors import vector_cache
 from evalcov_pipeline.settings import Settings
@@ -89,7 +89,7 @@ def _facts(table: str, report: WeekReport | None, as_of_: str) -> dict[str, obje
         worst = headline.filter(pl.col("eval_cases") == 0).sort("production_share", descending=True)
         return {
             **row_count(len(report.clusters)),
-            "shares": dg.MetadataValue.md(markdown_image(cluster_bars(headline))),
+            "shares": dg.MetadataValue.md(cluster_bars(headline)),
             "largest_clusters_without_a_case": dg.MetadataValue.md(_table(worst.head(10))),
         }
     score = report.headline

@@ -8,7 +8,7 @@ from evalcov_pipeline.core.traffic.weeks import as_of
 from evalcov_pipeline.defs.support.partitions import WEEKLY, now, weeks
 from evalcov_pipeline.defs.support.resources import WarehouseResource
 from evalcov_pipeline.defs.support.specs import row_count, table_spec
-from evalcov_pipeline.reports.plots import markdown_image, signal_plot
+from evalcov_pipeline.reports.plots import signal_plot
 from evalcov_pipeline.services.failures.batches import Week, examine_week, record_week, signal_weeks
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.warehouse import size
@@ -51,7 +51,7 @@ def failure_batches(
         trend = signal_weeks(con, as_of(asked[-1]))
     if not trend.is_empty():
         context.add_asset_metadata(
-            {"trend": dg.MetadataValue.md(markdown_image(signal_plot(trend)))},
+            {"trend": dg.MetadataValue.md(signal_plot(trend))},
             asset_key="signal_precision",
             partition_key=asked[-1],
         )

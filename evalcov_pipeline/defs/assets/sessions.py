@@ -11,7 +11,7 @@ from evalcov_pipeline.defs.assets.taxonomy import TaxonomyRun, fit_facts
 from evalcov_pipeline.defs.support.partitions import WEEKLY, now, weeks
 from evalcov_pipeline.defs.support.resources import WarehouseResource
 from evalcov_pipeline.defs.support.specs import checked, row_count, table_spec
-from evalcov_pipeline.reports.plots import cluster_bars, markdown_image, path_table
+from evalcov_pipeline.reports.plots import cluster_bars, path_table
 from evalcov_pipeline.services.sessions.features import read_sessions, week_sessions, write_sessions
 from evalcov_pipeline.services.sessions.scores import (
     TABLES,
@@ -238,7 +238,7 @@ def _facts(table: str, report: SessionReport | None, as_of_: str) -> dict[str, o
         own = report.clusters.filter(pl.col("taxonomy_id") == report.headline["taxonomy_id"])
         return {
             **row_count(len(report.clusters)),
-            "shares": dg.MetadataValue.md(markdown_image(cluster_bars(own))),
+            "shares": dg.MetadataValue.md(cluster_bars(own)),
         }
     return {**row_count(len(report.compounding))}
 

@@ -421,7 +421,7 @@ try:
 except SystemExit as ended:
     assert ended.code == 0, ended.code
 used = resource.getrusage(resource.RUSAGE_SELF)
-heavy = [m for m in ("dagster", "torch", "duckdb", "sklearn", "matplotlib") if m in sys.modules]
+heavy = [m for m in ("dagster", "torch", "duckdb", "sklearn", "vl_convert") if m in sys.modules]
 print(used.ru_utime + used.ru_stime, heavy)
 """
 
