@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from evalcov_pipeline.core.coverage.clusters import NOVEL
+from evalcov_pipeline.core.coverage.score import QueryScore
 from evalcov_pipeline.reports.drawing import shortened
 from evalcov_pipeline.services.report.failures import Discrimination
 from evalcov_pipeline.services.report.scored import Scored
@@ -64,7 +65,7 @@ class Step:
 
 def find_gaps(scored: Scored, liability_share: float) -> list[Gap]:
     """Gaps, the largest first, liabilities before all others."""
-    if scored.score["n_eval"] == 0:
+    if scored.score.n_eval == 0:
         return []
     gaps = [
         _gap(scored, row, liability_share)
@@ -91,7 +92,7 @@ def _gap(scored: Scored, cluster: Mapping[str, Any], liability_share: float) -> 
         label=cluster["label"],
         kind=cluster["status"] if whole else "local gap",
         share=cluster["production_share"] * (1 if whole else cluster["gap_share"]),
-        reason=_reason(cluster, scored.score["n_eval"], liability_share),
+        reason=_reason(cluster, scored.score.n_eval, liability_share),
         examples=_unlike([*typical, *texts["text"]], _EXAMPLES),
         x=float(np.median(texts["map_x"].to_numpy())),
         y=float(np.median(texts["map_y"].to_numpy())),
@@ -135,44 +136,44 @@ def _unlike(texts: Sequence[str], most: int) -> list[str]:
 
 def doubts(scored: Scored) -> list[str]:
     """Reasons not to lean on these numbers that hold for this score."""
-    found = list(_doubts(scored.score, scored.taxonomy))
+    found = list(_doubts(scored.score, scored.taxonomy, scored.run_finished_at))
     return found + (list(_session_doubts(scored.sessions)) if scored.sessions else [])
 
 
-def _doubts(score: Mapping[str, Any], taxonomy: Mapping[str, Any]) -> Iterator[str]:
-    as_of: datetime = score["as_of"]
-    if score["n_eval"] == 0:
+def _doubts(
+    score: QueryScore, taxonomy: Mapping[str, Any], run_finished_at: datetime | None
+) -> Iterator[str]:
+    if score.n_eval == 0:
         yield "The suite has no case: nothing here compares it with traffic."
-    elif score["n_eval"] < 30:
-        yield f"The suite has only {score['n_eval']} cases: most clusters would be empty by chance."
-    if score["band"] == "undecidable" and score["cases_to_settle"]:
+    elif score.n_eval < 30:
+        yield f"The suite has only {score.n_eval} cases: most clusters would be empty by chance."
+    if score.band == "undecidable" and score.cases_to_settle:
         yield "The interval reaches across the threshold, and chance may explain the divergence."
-    if score["n_production"] < 500:
-        yield f"Only {score['n_production']} turns of traffic were sampled."
-    if (score["truncated_share"] or 0) > 0.05:
+    if score.n_production < 500:
+        yield f"Only {score.n_production} turns of traffic were sampled."
+    if (score.truncated_share or 0) > 0.05:
         yield (
-            f"{score['truncated_share']:.0%} of traffic is longer than the embedding model reads:"
+            f"{score.truncated_share:.0%} of traffic is longer than the embedding model reads:"
             " only its beginning was compared."
         )
-    if (score["novel_share"] or 0) > 0.1:
+    if (score.novel_share or 0) > 0.1:
         yield (
-            f"{score['novel_share']:.0%} of traffic lies in no cluster: cluster it anew"
+            f"{score.novel_share:.0%} of traffic lies in no cluster: cluster it anew"
             " (`evalcov run monthly`)."
         )
-    if taxonomy.get("fitted_at") and (age := (as_of - taxonomy["fitted_at"]).days) > 45:
+    if taxonomy.get("fitted_at") and (age := (score.as_of - taxonomy["fitted_at"]).days) > 45:
         yield f"The clusters are {age} days old: cluster the traffic anew (`evalcov run monthly`)."
     if taxonomy.get("stability") is not None and taxonomy["stability"] < 0.6:
         yield (
             f"Clustering the same traffic again agrees only to {taxonomy['stability']:.2f}"
             " (1 = identical): single clusters may be arbitrary."
         )
-    if score["eval_score"] is not None and score["unmeasured_share"] > 0.5:
+    if score.eval_score is not None and score.unmeasured_share > 0.5:
         yield (
-            f"{score['unmeasured_share']:.0%} of traffic has no eval result behind it: the pass"
+            f"{score.unmeasured_share:.0%} of traffic has no eval result behind it: the pass"
             " rate speaks for the smaller part."
         )
-    finished = score["run_finished_at"]
-    if finished is not None and (days := (as_of - finished).days) > 14:
+    if run_finished_at is not None and (days := (score.as_of - run_finished_at).days) > 14:
         yield f"The eval run is {days} days older than the week: the pass rate may have moved on."
 
 
@@ -180,14 +181,14 @@ def _session_doubts(sessions: ScoredSessions) -> Iterator[str]:
     score, taxonomy, known = sessions.score, sessions.taxonomy, sessions.knowledge
     several = known["several_turns"] or 0.0
     outcomes, tools, case_tools = known["outcomes"], known["tools"], known["case_tools"]
-    if score["n_eval"] and score["n_multi_turn"] < 10 and several > 0.1:
+    if score.n_eval and score.n_multi_turn < 10 and several > 0.1:
         yield (
-            f"{score['n_multi_turn']} of {score['n_eval']} cases have several turns, as"
+            f"{score.n_multi_turn} of {score.n_eval} cases have several turns, as"
             f" {several:.0%} of sessions do: what is said of sessions and paths rests on those."
         )
-    if score["n_multi_turn"] > 0.2 * score["n_eval"]:
+    if score.n_multi_turn > 0.2 * score.n_eval:
         yield (
-            f"{score['n_multi_turn']} of {score['n_eval']} cases are conversations, of which"
+            f"{score.n_multi_turn} of {score.n_eval} cases are conversations, of which"
             " coverage of single queries counts the last message alone. Where that is a goodbye,"
             " what was asked before it looks untested: trust the sessions instead."
         )
@@ -249,7 +250,7 @@ def _count(n: int, what: str) -> str:
 
 
 def next_steps(
-    score: Mapping[str, Any],
+    score: QueryScore,
     gaps: Sequence[Gap] = (),
     *,
     waiting: int = 0,
@@ -259,7 +260,7 @@ def next_steps(
     """What to do after this score, the most useful first.
 
     Args:
-        score: row of `coverage_scores`.
+        score: of single queries.
         gaps: what `find_gaps` found.
         waiting: queries of refreshes that wait for a label.
         answers: answers that wait for people: of failure batches, incidents and judges.
@@ -267,27 +268,21 @@ def next_steps(
     """
     steps = []
     untested = sessions is not None and (
-        sessions.score["degraded"] or not sessions.untested_paths.is_empty()
+        sessions.score.degraded or not sessions.untested_paths.is_empty()
     )
     among = ", whole sessions among them" if untested else ""
     if waiting:
         named = "query that waits" if waiting == 1 else f"{waiting} queries that wait"
         steps.append(Step(f"label the {named}", "evalcov review"))
-    elif score["n_eval"] == 0:
+    elif score.n_eval == 0:
         steps.append(
             Step("import the eval suite and score again",
                  "evalcov ingest evals FILES && evalcov run weekly")
         )  # fmt: skip
-    elif score["degraded"]:
+    elif score.degraded:
         steps.append(Step(f"plan new cases for the gaps{among}", "evalcov refresh"))
-    elif score["band"] == "undecidable" and score["cases_to_settle"] is None:
-        steps.append(Step("import more traffic", "evalcov ingest traces FILES"))
-    elif score["band"] == "undecidable":
-        wanted = score["cases_to_settle"]
-        steps.append(
-            Step(f"grow the suite to about {wanted} cases to know",
-                 f"evalcov refresh --budget {wanted - score['n_eval']}")
-        )  # fmt: skip
+    elif score.band == "undecidable":
+        steps.append(_to_settle(score.cases_to_settle, score.n_eval))
     elif gaps:
         steps.append(Step(f"plan cases for the gaps that there are{among}", "evalcov refresh"))
     elif untested:
@@ -295,7 +290,7 @@ def next_steps(
             Step("plan whole sessions as cases, for kinds and paths that no case walks",
                  "evalcov refresh")
         )  # fmt: skip
-    if score["n_eval"] and score["eval_score"] is None:
+    if score.n_eval and score.eval_score is None:
         steps.append(
             Step("import eval results and score again",
                  "evalcov ingest results FILES && evalcov run weekly")
@@ -306,3 +301,13 @@ def next_steps(
     return steps or [
         Step("nothing now; score the week that follows when it is over", "evalcov run weekly")
     ]
+
+
+def _to_settle(wanted: int | None, n_eval: int) -> Step:
+    """What would decide an undecidable score."""
+    if wanted is None:
+        return Step("import more traffic", "evalcov ingest traces FILES")
+    return Step(
+        f"grow the suite to about {wanted} cases to know",
+        f"evalcov refresh --budget {wanted - n_eval}",
+    )

@@ -93,7 +93,7 @@ def write_report(settings: Settings, out: Path | None = None) -> Written:
         write_beside(path, content)
     else:
         write_whole(settings.home, path, content)
-    return Written(path, len(content), scored.score["verdict"] if scored else None)
+    return Written(path, len(content), scored.score.verdict if scored else None)
 
 
 def render(scored: Scored | None, settings: Settings) -> str:
@@ -136,7 +136,7 @@ def _content(scored: Scored, settings: Settings) -> dict[str, Any]:
     return {
         "score": score,
         "taxonomy": scored.taxonomy,
-        "diagnosis": _DIAGNOSES.get(score["diagnosis"]),
+        "diagnosis": score.diagnosis and _DIAGNOSES[score.diagnosis],
         "weeks": scored.history["as_of"].n_unique(),
         "refits": scored.history.filter("headline")["taxonomy_id"].n_unique() - 1,
         "judges_of_weeks": scored.history.filter("headline")["judge_id"].drop_nulls().n_unique(),
@@ -155,13 +155,13 @@ def _content(scored: Scored, settings: Settings) -> dict[str, Any]:
         "origins": [
             (origin, scored.cases.filter(pl.col("origin") == origin).height) for origin in origins
         ],
-        "ages": at_sizes(_HALF, charts.ages, scored.cases, score["as_of"], origins),
+        "ages": at_sizes(_HALF, charts.ages, scored.cases, score.as_of, origins),
         "sizes": at_sizes(_HALF, charts.suite_size, scored.suite, origins),
         "changes": scored.changes,
         "doubts": doubts(scored),
         "refreshes": scored.refreshes.to_dicts(),
         "findings": failure_findings(scored.discrimination),
-        "failures": failure_content(scored.discrimination, score["as_of"]),
+        "failures": failure_content(scored.discrimination, score.as_of),
         "judges": judge_content(scored.discrimination),
         "ci": suite_content(scored.discrimination, settings.suites.adversarial_tag),
         "steps": next_steps(
@@ -182,10 +182,10 @@ def _heat(scored: Scored) -> list[dict[str, Any]]:
     rows = shaded(scored.clusters)
     for row in rows:
         newest = row["newest_case_at"]
-        age = (scored.score["as_of"] - newest).days if newest else None
+        age = (scored.score.as_of - newest).days if newest else None
         local = row["status"] not in ("liability", "gap", "novel") and has_local_gap(row)
         row |= {
-            "local_gap": local and scored.score["n_eval"] > 0,
+            "local_gap": local and scored.score.n_eval > 0,
             "calm": row["calm"] and not local,
             "age": age,
             "age_shade": None if age is None else min(1.0, age / 365),

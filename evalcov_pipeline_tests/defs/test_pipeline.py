@@ -58,16 +58,16 @@ def tables(settings: Settings) -> dict[str, pl.DataFrame]:
 
 
 def test_a_proportional_suite_is_scored_and_not_degraded(scored: Settings) -> None:
-    score = read_status(scored)["score"]
-    assert score["as_of"] == LAST_WEEK + timedelta(days=7)
-    assert score["n_eval"] == 60
-    assert not score["degraded"]
-    assert score["jsd_ci_low"] <= score["jsd_adjusted"] <= score["jsd_ci_high"]
-    assert score["eval_score"] == pytest.approx(
+    score = read_status(scored).score
+    assert score.as_of == LAST_WEEK + timedelta(days=7)
+    assert score.n_eval == 60
+    assert not score.degraded
+    assert score.jsd_ci_low <= score.jsd_adjusted <= score.jsd_ci_high
+    assert score.eval_score == pytest.approx(
         np.mean([row["passed"] for row in results("run-1", LAST_WEEK)])
     )
-    assert score["reweighted_low"] <= score["reweighted_score"] <= score["reweighted_high"]
-    assert score["latency_ms"] == 300.0
+    assert score.reweighted_low <= score.reweighted_score <= score.reweighted_high
+    assert score.latency_ms == 300.0
 
 
 def test_weights_shares_and_contributions_add_up(scored: Settings) -> None:
@@ -138,10 +138,10 @@ def test_a_refit_keeps_old_numbers_and_shows_its_own_break(
     last = LAST_WEEK + timedelta(days=7)
     rows = query(copy, f"SELECT * FROM coverage_scores WHERE as_of = '{last}' ORDER BY headline")
     assert rows["headline"].to_list() == [False, True]
-    before = read_status(scored)["score"]
+    before = read_status(scored).score
     under_previous = rows.to_dicts()[0]
-    assert under_previous["taxonomy_id"] == before["taxonomy_id"]
-    assert under_previous["jsd_adjusted"] == before["jsd_adjusted"]
+    assert under_previous["taxonomy_id"] == before.taxonomy_id
+    assert under_previous["jsd_adjusted"] == before.jsd_adjusted
     lineage = query(copy, "SELECT relation FROM taxonomy_lineage")
     assert lineage.height > 0
     run_weeks(copy, "weekly_coverage", (LAST_WEEK - timedelta(days=7)).date())
@@ -167,9 +167,9 @@ def test_a_degraded_suite_is_refreshed_labelled_merged_and_nearer_to_traffic(
     import_rows(home, "evals", cases(120, narrow), "narrow")
     run_weeks(home, "weekly_coverage")
     status = read_status(home)
-    assert status["score"]["degraded"]
-    assert status["score"]["band"] == "severe"
-    assert "refresh" in status["next"]
+    assert status.score.degraded
+    assert status.score.band == "severe"
+    assert "refresh" in status.steps[0]
 
     definitions = build_definitions(home)
     with dg.DagsterInstance.get() as instance:
@@ -185,7 +185,7 @@ def test_a_degraded_suite_is_refreshed_labelled_merged_and_nearer_to_traffic(
     uncovered = query(
         home,
         "SELECT cluster_id FROM cluster_coverage JOIN coverage_scores USING (as_of, taxonomy_id)"
-        f" WHERE as_of = '{status['score']['as_of']}' AND eval_cases = 0"
+        f" WHERE as_of = '{status.score.as_of}' AND eval_cases = 0"
         " AND production_share > 0.04 AND cluster_id >= 0",
     )["cluster_id"]
     assert len(uncovered) > 0
@@ -195,17 +195,17 @@ def test_a_degraded_suite_is_refreshed_labelled_merged_and_nearer_to_traffic(
 
     tasks = query(home, "SELECT task_id FROM annotation_queue ORDER BY task_id")["task_id"]
     labels = [{"task_id": task, "rater": "ann", "keep": i % 5 > 0} for i, task in enumerate(tasks)]
-    at = status["score"]["as_of"] - timedelta(days=1)
+    at = status.score.as_of - timedelta(days=1)
     with warehouse_of(home).writer() as con:
         record_labels(con, labels, via="jsonl", recorded_at=at, redact_all=list)
     run_weeks(home, "weekly_coverage")
-    after = read_status(home)["score"]
+    after = read_status(home).score
     kept = sum(label["keep"] for label in labels)
-    assert after["n_eval"] == 120 + kept
-    assert after["jsd_adjusted"] < status["score"]["jsd_adjusted"] / 2
+    assert after.n_eval == 120 + kept
+    assert after.jsd_adjusted < status.score.jsd_adjusted / 2
     (done,) = query(home, "SELECT * FROM refresh_plans").to_dicts()
     assert done["n_kept"] == kept
-    assert done["jsd_after"] == after["jsd_adjusted"]
+    assert done["jsd_after"] == after.jsd_adjusted
     assert abs(done["jsd_after"] - done["jsd_projected"]) < 0.05
 
 
@@ -251,7 +251,7 @@ def test_a_fit_with_earlier_settings_becomes_the_headline_again(copy: Settings) 
         rules = copy.taxonomy.model_copy(update={"max_clusters": most})
         settings = copy.model_copy(update={"taxonomy": rules})
         run_weeks(settings, "monthly_taxonomy", LAST_WEEK.date())
-        found: int = read_status(settings)["score"]["n_clusters"]
+        found: int = read_status(settings).score.n_clusters
         return found
 
     first = clusters(20)
@@ -263,20 +263,20 @@ def test_a_fit_with_earlier_settings_becomes_the_headline_again(copy: Settings) 
 @pytest.mark.slow
 def test_a_taxonomy_whose_files_are_lost_is_fitted_again(copy: Settings) -> None:
     run_weeks(copy, "monthly_taxonomy", LAST_WEEK.date())
-    before = read_status(copy)["score"]
-    shutil.rmtree(copy.taxonomies / before["taxonomy_id"])
+    before = read_status(copy).score
+    shutil.rmtree(copy.taxonomies / before.taxonomy_id)
     taxonomies.load.cache_clear()
     run_weeks(copy, "monthly_taxonomy", LAST_WEEK.date())
-    assert read_status(copy)["score"] == before
+    assert read_status(copy).score == before
 
 
 def test_traffic_without_a_suite_has_clusters_but_no_divergence(tmp_path: Path) -> None:
     settings = quick_settings(tmp_path / "home")
     import_rows(settings, "traces", turns(weeks=2), "traffic")
     run_weeks(settings, "weekly_coverage")
-    score = read_status(settings)["score"]
-    assert score["n_eval"] == 0
-    assert score["jsd_adjusted"] is None
+    score = read_status(settings).score
+    assert score.n_eval == 0
+    assert score.jsd_adjusted is None
     assert query(settings, "SELECT bool_and(in_gap) FROM text_coverage").item()
 
 

@@ -52,7 +52,7 @@ def failing(scored: Settings, snapshot: Path, tmp_path: Path) -> Settings:
 
 def told(scored: Scored) -> str:
     """What the bars of the signals stand for."""
-    rows = failure_content(scored.discrimination, scored.score["as_of"])["signals"]
+    rows = failure_content(scored.discrimination, scored.score.as_of)["signals"]
     return "".join(row["bars"] or "" for row in rows)
 
 

@@ -29,6 +29,7 @@ from evalcov_pipeline.settings import Settings, get_settings
 from evalcov_pipeline.storage.published import reading
 from evalcov_pipeline.storage.warehouse import frame
 from evalcov_pipeline_tests.conftest import LAST_WEEK, import_rows, quick_settings, turns
+from evalcov_pipeline_tests.scores import query_score
 
 MEGABYTE = 1_000_000
 HOSTILE = [
@@ -115,9 +116,9 @@ def assert_inert(page: Page) -> None:
 def test_a_weekly_run_writes_the_report_of_the_score_that_it_published(scored: Settings) -> None:
     html = scored.report.read_text("utf-8")
     page = Page(html)
-    score = read_status(scored)["score"]
-    assert score["verdict"] in page.text
-    assert f"week to {score['as_of'].day} {score['as_of']:%b %Y}" in page.text
+    score = read_status(scored).score
+    assert score.verdict in page.text
+    assert f"week to {score.as_of.day} {score.as_of:%b %Y}" in page.text
     assert re.findall("<h2>(.*)</h2>", html) == SECTIONS
 
 
@@ -128,12 +129,12 @@ def test_the_report_is_one_file_that_loads_nothing(scored: Settings) -> None:
 
 
 def test_key_figures_are_those_of_the_tables(scored: Settings) -> None:
-    score = read_status(scored)["score"]
+    score = read_status(scored).score
     text = Page(scored.report.read_text("utf-8")).text
     for figure in (
-        f"{score['jsd_adjusted']:.2f}", f"{score['covered_share']:.0%}",
-        f"{score['eval_score']:.0%}", f"{score['p_value']:.3f}", f"{score['null_mean']:.2f}",
-        f"{score['attainable_jsd']:.3f}", f"{score['n_production']:,} sampled turns",
+        f"{score.jsd_adjusted:.2f}", f"{score.covered_share:.0%}",
+        f"{score.eval_score:.0%}", f"{score.p_value:.3f}", f"{score.null_mean:.2f}",
+        f"{score.attainable_jsd:.3f}", f"{score.n_production:,} sampled turns",
     ):  # fmt: skip
         assert figure in text
 
@@ -336,10 +337,7 @@ def test_a_home_of_an_older_version_is_told_to_run_again(copy: Settings) -> None
     ],
 )
 def test_what_to_do_next_follows_from_the_score(facts: dict[str, object], command: str) -> None:
-    good = {
-        "n_eval": 60, "degraded": False, "band": "good", "cases_to_settle": None, "eval_score": 0.9,
-    }  # fmt: skip
-    assert next_steps({**good, **facts})[0].command.startswith(command)
+    assert next_steps(query_score(**facts))[0].command.startswith(command)
 
 
 def luminance(colour: tuple[float, float, float]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -77,8 +78,8 @@ def test_figures_of_sessions_are_those_of_the_tables(sessions_home: Settings) ->
     score = scored.sessions.score
     text = Page(render(scored, sessions_home)).text
     for said in (
-        score["verdict"], "0.31 95 % interval 0.26 to 0.37", f"{score['covered_share']:.0%}",
-        f"{score['n_multi_turn']} of {score['n_eval']}", *score["notes"],
+        score.verdict, "0.31 95 % interval 0.26 to 0.37", f"{score.covered_share:.0%}",
+        f"{score.n_multi_turn} of {score.n_eval}", *score.notes,
         "diverge by 0.34 between sessions and cases. 0.11 of it is order : what",
         "search → book → cancel", "33% , 61% given up",
         "where is my order / cancel it then",
@@ -252,11 +253,11 @@ def test_a_good_suite_that_leaves_paths_untested_is_told_to_draw_whole_sessions(
     sessions_home: Settings,
 ) -> None:
     scored = content(sessions_home)
-    good = {**scored.score, "degraded": False, "band": "good", "eval_score": 0.9}
+    good = replace(scored.score, degraded=False, band="good", eval_score=0.9)
     step = next_steps(good, sessions=scored.sessions)[0]
     assert (step.command, "whole sessions" in step.what) == ("evalcov refresh", True)
     assert next_steps(good)[0].command == "evalcov run weekly"
-    degraded = next_steps({**good, "degraded": True}, sessions=scored.sessions)
+    degraded = next_steps(replace(good, degraded=True), sessions=scored.sessions)
     assert [step.command for step in degraded] == ["evalcov refresh"]
 
 

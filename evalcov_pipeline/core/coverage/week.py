@@ -9,21 +9,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 import polars as pl
 
-from evalcov_pipeline.core.coverage.clusters import NOVEL, cluster_coverage
+from evalcov_pipeline.core.coverage.clusters import NOVEL, ClusterCoverage, cluster_coverage
 from evalcov_pipeline.core.coverage.divergence import DivergenceScore, score_divergence
+from evalcov_pipeline.core.coverage.score import Score
 from evalcov_pipeline.core.coverage.verdict import (
+    Diagnosis,
     ScorePoint,
     Verdict,
     diagnose,
     judge_suite,
     reweighted_score,
 )
-from evalcov_pipeline.core.statistics.shares import FloatArray, IntArray, kish, production_shares
+from evalcov_pipeline.core.statistics.shares import (
+    FloatArray,
+    IntArray,
+    ProductionShares,
+    kish,
+    production_shares,
+)
 
 MIN_TEXTS = 50
 """Distinct production texts below which clusters and their radii mean little."""
@@ -35,6 +42,9 @@ class WeekInputs:
 
     Attributes:
         as_of: exclusive end of the week, UTC without zone.
+        taxonomy_id: the taxonomy.
+        headline: whether it is the one that the week's score is known by.
+        window_start: start of the traffic window, which ends with the week.
         sample: one row per sampled turn: source, session_id, stratum, traffic_weight,
             steady_weight, text_hash, cluster_id.
         cases: one row per active case: case_id, cluster_id, designed, effective_at.
@@ -53,6 +63,9 @@ class WeekInputs:
     """
 
     as_of: datetime
+    taxonomy_id: str
+    headline: bool
+    window_start: datetime
     sample: pl.DataFrame
     cases: pl.DataFrame
     results: pl.DataFrame
@@ -80,9 +93,15 @@ class WeekRules:
 
 @dataclass(frozen=True)
 class WeekScore:
-    """Columns of `coverage_scores` and rows of `cluster_coverage` that this module decides."""
+    """What was computed of a week.
 
-    score: dict[str, Any]
+    Attributes:
+        score: its fields that queries and sessions share.
+        clusters: rows of the clusters, novel last: cluster_id, cluster_key, label, the columns of
+            `ClusterCoverage.clusters`, pass_rate and n_results.
+    """
+
+    score: Score
     clusters: pl.DataFrame
 
 
@@ -107,93 +126,69 @@ def score_week(inputs: WeekInputs, rules: WeekRules) -> WeekScore:
 
     steady, strata = session_weights(inputs.sample, column)
     production = production_shares(steady, strata, rng, rules.resamples)
-    traffic = _totals(inputs.sample, column, "traffic_weight")
     counts = _counts(inputs.cases, column)
     designed = _counts(inputs.cases.filter("designed"), column)
     divergence = score_divergence(production, counts, designed, rng)
 
-    newest = dict(inputs.cases.group_by("cluster_id").agg(pl.max("effective_at")).iter_rows())
-    named = pl.DataFrame({"cluster_id": ids}, schema={"cluster_id": pl.Int32}).join(
-        inputs.clusters, on="cluster_id", how="left", maintain_order="left"
-    )
-    named = named.with_columns(
-        pl.col("cluster_key").fill_null("novel"), pl.col("label").fill_null("novel")
-    )
-    before = named.join(inputs.earlier, on="cluster_key", how="left", maintain_order="left")
-    coverage = cluster_coverage(
-        ids,
-        production,
-        traffic,
-        counts,
-        as_of=inputs.as_of,
-        newest_case_at=[newest.get(cluster) for cluster in ids],
-        earlier_share_high=(
-            before["production_share_high"].cast(pl.Float64).fill_null(np.nan).to_numpy()
-            if len(inputs.earlier)
-            else None
-        ),
-        liability_share=rules.liability_share,
-        stale_days=rules.stale_days,
-    )
+    coverage = _coverage(inputs, rules, production, counts, column)
     results = inputs.results.join(inputs.cases, on="case_id", how="inner")
     n_results = _counts(results, column)
     quality = reweighted_score(
         ids, production, _counts(results.filter("passed"), column), n_results
     )
-
-    clusters = named.hstack(coverage.clusters.drop("cluster_id")).with_columns(
-        pass_rate=pl.Series(quality.pass_rates, dtype=pl.Float64), n_results=pl.Series(n_results)
+    clusters = (
+        _named(inputs.clusters)
+        .hstack(coverage.clusters.drop("cluster_id"))
+        .with_columns(
+            pass_rate=pl.Series(quality.pass_rates, dtype=pl.Float64),
+            n_results=pl.Series(n_results),
+        )
     )
-    passed = inputs.results["passed"].to_numpy()
-    eval_score = float(passed.mean()) if len(passed) else None
     liable = clusters.filter(pl.col("status") == "liability").sort(
         "production_share", descending=True
     )
-    verdict = judge_suite(
-        divergence,
-        dict(liable.select("label", "production_share").iter_rows()),
-        rules.threshold,
-    )
-    n_texts = inputs.sample["text_hash"].n_unique()
-    if n_texts < MIN_TEXTS and verdict.band is not None:
-        said = (
-            f"Undecidable: {n_texts} distinct {rules.units} of production are too few to judge by."
-        )
-        verdict = Verdict("undecidable", bool(len(liable)), None, said)
+    verdict = _verdict(inputs, rules, divergence, liable)
+    passed = inputs.results["passed"].to_numpy()
+    eval_score = float(passed.mean()) if len(passed) else None
     diagnosis, reason = _diagnosis(inputs, divergence, eval_score)
-    score = {
-        "n_sessions": len(steady),
-        "n_production": inputs.sample.height,
-        "n_eff": kish(steady.sum(axis=1)),
-        "n_eval": inputs.cases.height,
-        "n_clusters": inputs.clusters.height,
-        "jsd": divergence.jsd,
-        "jsd_adjusted": divergence.jsd_adjusted,
-        "jsd_ci_low": divergence.ci_low,
-        "jsd_ci_high": divergence.ci_high,
-        "null_mean": divergence.null_mean,
-        "null_p95": divergence.null_p95,
-        "p_value": divergence.p_value,
-        "attainable_jsd": divergence.attainable_jsd,
-        "covered_share": coverage.covered_share,
-        "novel_share": coverage.novel_share,
-        "unmeasured_share": quality.unmeasured_share,
-        "band": verdict.band,
-        "degraded": verdict.degraded,
-        "liabilities": liable["cluster_key"].to_list(),
-        "cases_to_settle": verdict.cases_to_settle,
-        "verdict": verdict.sentence,
-        "eval_run_id": inputs.run_id,
-        "judge_id": inputs.judge,
-        "judge_note": inputs.judge_note,
-        "refused_results": inputs.refused_results,
-        "eval_score": eval_score,
-        "reweighted_score": quality.reweighted_score,
-        "reweighted_low": quality.low if quality.eval_score is not None else None,
-        "reweighted_high": quality.high if quality.eval_score is not None else None,
-        "diagnosis": diagnosis,
-        "diagnosis_reason": reason,
-    }
+    score = Score(
+        as_of=inputs.as_of,
+        taxonomy_id=inputs.taxonomy_id,
+        headline=inputs.headline,
+        window_start=inputs.window_start,
+        window_end=inputs.as_of,
+        n_sessions=len(steady),
+        n_production=inputs.sample.height,
+        n_eff=kish(steady.sum(axis=1)),
+        n_eval=inputs.cases.height,
+        n_clusters=inputs.clusters.height,
+        jsd=divergence.jsd,
+        jsd_adjusted=divergence.jsd_adjusted,
+        jsd_ci_low=divergence.ci_low,
+        jsd_ci_high=divergence.ci_high,
+        null_mean=divergence.null_mean,
+        null_p95=divergence.null_p95,
+        p_value=divergence.p_value,
+        attainable_jsd=divergence.attainable_jsd,
+        covered_share=coverage.covered_share,
+        novel_share=coverage.novel_share,
+        unmeasured_share=quality.unmeasured_share,
+        band=verdict.band,
+        degraded=verdict.degraded,
+        liabilities=liable["cluster_key"].to_list(),
+        cases_to_settle=verdict.cases_to_settle,
+        verdict=verdict.sentence,
+        eval_run_id=inputs.run_id,
+        judge_id=inputs.judge,
+        judge_note=inputs.judge_note,
+        refused_results=inputs.refused_results,
+        eval_score=eval_score,
+        reweighted_score=quality.reweighted_score,
+        reweighted_low=quality.low if quality.eval_score is not None else None,
+        reweighted_high=quality.high if quality.eval_score is not None else None,
+        diagnosis=diagnosis,
+        diagnosis_reason=reason,
+    )
     return WeekScore(score, clusters)
 
 
@@ -222,6 +217,56 @@ def session_weights(sample: pl.DataFrame, column: dict[int, int]) -> tuple[Float
     return weights, strata
 
 
+def _named(clusters: pl.DataFrame) -> pl.DataFrame:
+    """cluster_id, cluster_key and label of the clusters, novel last."""
+    novel = pl.DataFrame(
+        {"cluster_id": [NOVEL], "cluster_key": ["novel"], "label": ["novel"]},
+        schema_overrides={"cluster_id": pl.Int32},
+    )
+    return pl.concat([clusters, novel], how="vertical_relaxed")
+
+
+def _coverage(
+    inputs: WeekInputs,
+    rules: WeekRules,
+    production: ProductionShares,
+    counts: IntArray,
+    column: dict[int, int],
+) -> ClusterCoverage:
+    newest = dict(inputs.cases.group_by("cluster_id").agg(pl.max("effective_at")).iter_rows())
+    earlier = _named(inputs.clusters).join(
+        inputs.earlier, on="cluster_key", how="left", maintain_order="left"
+    )["production_share_high"]
+    return cluster_coverage(
+        list(column),
+        production,
+        _totals(inputs.sample, column, "traffic_weight"),
+        counts,
+        as_of=inputs.as_of,
+        newest_case_at=[newest.get(cluster) for cluster in column],
+        earlier_share_high=(
+            earlier.cast(pl.Float64).fill_null(np.nan).to_numpy() if len(inputs.earlier) else None
+        ),
+        liability_share=rules.liability_share,
+        stale_days=rules.stale_days,
+    )
+
+
+def _verdict(
+    inputs: WeekInputs, rules: WeekRules, divergence: DivergenceScore, liable: pl.DataFrame
+) -> Verdict:
+    verdict = judge_suite(
+        divergence, dict(liable.select("label", "production_share").iter_rows()), rules.threshold
+    )
+    n_texts = inputs.sample["text_hash"].n_unique()
+    if n_texts >= MIN_TEXTS or verdict.band is None:
+        return verdict
+    sentence = (
+        f"Undecidable: {n_texts} distinct {rules.units} of production are too few to judge by."
+    )
+    return Verdict("undecidable", bool(len(liable)), None, sentence)
+
+
 def _totals(sample: pl.DataFrame, column: dict[int, int], weight: str) -> FloatArray:
     totals = np.zeros(len(column))
     np.add.at(totals, _categories(sample, column), sample[weight].to_numpy())
@@ -239,7 +284,7 @@ def _categories(rows: pl.DataFrame, column: dict[int, int]) -> IntArray:
 
 def _diagnosis(
     inputs: WeekInputs, divergence: DivergenceScore, eval_score: float | None
-) -> tuple[str | None, str]:
+) -> tuple[Diagnosis | None, str]:
     low, high = divergence.ci_low, divergence.ci_high
     if divergence.jsd_adjusted is None or low is None or high is None:
         return None, str(divergence.reason)
@@ -258,5 +303,5 @@ def _diagnosis(
             else divergence.jsd_adjusted - inputs.refit_shift_from
         ),
     )
-    found = diagnose([*inputs.history, point])
-    return found.diagnosis, found.reason
+    result = diagnose([*inputs.history, point])
+    return result.diagnosis, result.reason

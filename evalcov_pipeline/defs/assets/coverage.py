@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from html import escape
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
+from evalcov_pipeline.core.coverage.score import Score
 from evalcov_pipeline.core.traffic.weeks import as_of
 from evalcov_pipeline.defs.support.partitions import WEEKLY, weeks
 from evalcov_pipeline.defs.support.resources import WarehouseResource
@@ -70,7 +72,7 @@ def coverage(
             context.add_asset_metadata(
                 _facts(table, report, as_of(week).isoformat()), asset_key=table, partition_key=week
             )
-        verdict = report.headline["verdict"] if report else "no traffic, so no score"
+        verdict = report.headline.verdict if report else "no traffic, so no score"
         context.log.info(f"week of {week}: {verdict}")
     yield from checked(*_checks([report for report in reports if report]))
     for table in TABLES:
@@ -84,7 +86,7 @@ def _facts(table: str, report: WeekReport | None, as_of_: str) -> dict[str, obje
         return {**row_count(len(report.texts)), "in_gap": int(report.texts["in_gap"].sum())}
     if table == "eval_coverage":
         return {**row_count(len(report.cases))}
-    headline = report.clusters.filter(pl.col("taxonomy_id") == report.headline["taxonomy_id"])
+    headline = report.headline_clusters
     if table == "cluster_coverage":
         worst = headline.filter(pl.col("eval_cases") == 0).sort("production_share", descending=True)
         return {
@@ -96,15 +98,21 @@ def _facts(table: str, report: WeekReport | None, as_of_: str) -> dict[str, obje
     facts: dict[str, object] = {
         **row_count(len(report.scores)),
         "as_of": as_of_,
-        "taxonomy": score["taxonomy_id"],
-        "verdict": score["verdict"],
-        "degraded": bool(score["degraded"]),
-        "band": score["band"] or "none",
-        "diagnosis": score["diagnosis"] or score["diagnosis_reason"],
-        "judges": score["judge_note"] or "no verdict is refused",
-        "refused_results": score["refused_results"],
+        "taxonomy": score.taxonomy_id,
+        "verdict": score.verdict,
+        "degraded": score.degraded,
+        "band": score.band or "none",
+        "diagnosis": score.diagnosis or score.diagnosis_reason,
+        "judges": score.judge_note or "no verdict is refused",
+        "refused_results": score.refused_results,
     }
-    return facts | {name: float(score[name]) for name in _TREND if score[name] is not None}
+    return facts | figures_of(score, _TREND)
+
+
+def figures_of(score: Score, names: Sequence[str]) -> dict[str, float]:
+    """Those of a score's fields that are known, for the UI's trend lines."""
+    known = vars(score)
+    return {name: float(known[name]) for name in names if known[name] is not None}
 
 
 def _table(clusters: pl.DataFrame) -> str:
@@ -119,7 +127,7 @@ def _is_sound(report: WeekReport) -> bool:
     return report.contributions_off_by < TOLERANCE and report.n_unassigned == 0
 
 
-def contributions_check(asset: str, reports: Sequence[ScoredWeek]) -> dg.AssetCheckResult:
+def contributions_check(asset: str, reports: Sequence[ScoredWeek[Any]]) -> dg.AssetCheckResult:
     """Whether the clusters' contributions add up to the divergence of every headline score."""
     off = max((report.contributions_off_by for report in reports), default=0.0)
     return dg.AssetCheckResult(
@@ -139,7 +147,7 @@ def _checks(reports: list[WeekReport]) -> Iterator[dg.AssetCheckResult]:
         passed=unassigned == 0,
         metadata={"turns_and_cases_without_a_cluster": unassigned},
     )
-    degraded = [report.headline["verdict"] for report in reports if report.headline["degraded"]]
+    degraded = [report.headline.verdict for report in reports if report.headline.degraded]
     yield dg.AssetCheckResult(
         check_name="suite_covers_production",
         asset_key="coverage_scores",

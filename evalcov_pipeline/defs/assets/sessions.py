@@ -6,7 +6,7 @@ import dagster as dg
 import polars as pl
 
 from evalcov_pipeline.core.traffic.weeks import as_of
-from evalcov_pipeline.defs.assets.coverage import TOLERANCE, contributions_check
+from evalcov_pipeline.defs.assets.coverage import TOLERANCE, contributions_check, figures_of
 from evalcov_pipeline.defs.assets.taxonomy import TaxonomyRun, fit_facts
 from evalcov_pipeline.defs.support.partitions import WEEKLY, now, weeks
 from evalcov_pipeline.defs.support.resources import WarehouseResource
@@ -192,7 +192,7 @@ def session_coverage(
             context.add_asset_metadata(
                 _facts(table, report, as_of(week).isoformat()), asset_key=table, partition_key=week
             )
-        verdict = report.headline["verdict"] if report else "no sessions, so no score"
+        verdict = report.headline.verdict if report else "no sessions, so no score"
         context.log.info(f"sessions, week of {week}: {verdict}")
     yield from checked(*_checks([report for report in reports if report]))
     for table in TABLES:
@@ -207,13 +207,13 @@ def _facts(table: str, report: SessionReport | None, as_of_: str) -> dict[str, o
         facts: dict[str, object] = {
             **row_count(len(report.scores)),
             "as_of": as_of_,
-            "taxonomy": score["taxonomy_id"],
-            "verdict": score["verdict"],
-            "degraded": bool(score["degraded"]),
-            "band": score["band"] or "none",
-            "notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in score["notes"]) or "-"),
+            "taxonomy": score.taxonomy_id,
+            "verdict": score.verdict,
+            "degraded": score.degraded,
+            "band": score.band or "none",
+            "notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in score.notes) or "-"),
         }
-        return facts | {name: float(score[name]) for name in _TREND if score[name] is not None}
+        return facts | figures_of(score, _TREND)
     if table == "sequence_scores":
         return {
             **row_count(len(report.sequences)),
@@ -235,17 +235,16 @@ def _facts(table: str, report: SessionReport | None, as_of_: str) -> dict[str, o
         missing = report.traits.filter(pl.col("status") == "gap")["trait"].to_list()
         return {**row_count(len(report.traits)), "traits_of_no_case": missing}
     if table == "session_coverage":
-        own = report.clusters.filter(pl.col("taxonomy_id") == report.headline["taxonomy_id"])
         return {
             **row_count(len(report.clusters)),
-            "shares": dg.MetadataValue.md(cluster_bars(own)),
+            "shares": dg.MetadataValue.md(cluster_bars(report.headline_clusters)),
         }
     return {**row_count(len(report.compounding))}
 
 
 def _checks(reports: list[SessionReport]) -> Iterator[dg.AssetCheckResult]:
     yield contributions_check("session_scores", reports)
-    degraded = [report.headline["verdict"] for report in reports if report.headline["degraded"]]
+    degraded = [report.headline.verdict for report in reports if report.headline.degraded]
     yield dg.AssetCheckResult(
         check_name="suite_covers_sessions",
         asset_key="session_scores",

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Generic
 
 import duckdb
 import numpy as np
 import polars as pl
 
 from evalcov_pipeline.core.coverage.gaps import gap_scores
+from evalcov_pipeline.core.coverage.score import QueryScore
 from evalcov_pipeline.core.coverage.verdict import ScorePoint
 from evalcov_pipeline.core.coverage.week import WeekInputs, WeekRules, score_week
 from evalcov_pipeline.core.taxonomy.taxonomy import locate
+from evalcov_pipeline.services.coverage.scores import AnyScore, score_rows
 from evalcov_pipeline.services.evals.suite import scored_run, suite
 from evalcov_pipeline.services.judges.admission import NO_RESULTS, admitted_results
 from evalcov_pipeline.services.labels.merging import record_after
@@ -27,32 +30,34 @@ from evalcov_pipeline.storage.warehouse import Warehouse, frame, one_row, replac
 HISTORY_WEEKS = 12
 """Weeks that a diagnosis looks back."""
 
-_SCORE_TYPES = {"liabilities": pl.List(pl.String)}
-
 
 @dataclass(frozen=True)
-class ScoredWeek:
+class ScoredWeek(Generic[AnyScore]):
     """A week's scores under every taxonomy that applies, the headline first, and their clusters."""
 
-    scores: list[dict[str, Any]]
+    scores: Sequence[AnyScore]
     clusters: pl.DataFrame
 
     @property
-    def headline(self) -> dict[str, Any]:
+    def headline(self) -> AnyScore:
         """The headline score."""
         return self.scores[0]
 
     @property
+    def headline_clusters(self) -> pl.DataFrame:
+        """Rows of its clusters."""
+        return self.clusters.filter(pl.col("taxonomy_id") == self.headline.taxonomy_id)
+
+    @property
     def contributions_off_by(self) -> float:
         """How far the clusters' contributions are from the headline divergence, in bits."""
-        if self.headline["jsd"] is None:
+        if self.headline.jsd is None:
             return 0.0
-        own = self.clusters.filter(pl.col("taxonomy_id") == self.headline["taxonomy_id"])
-        return abs(float(own["jsd_contribution"].sum()) - self.headline["jsd"])
+        return abs(float(self.headline_clusters["jsd_contribution"].sum()) - self.headline.jsd)
 
 
 @dataclass(frozen=True)
-class WeekReport(ScoredWeek):
+class WeekReport(ScoredWeek[QueryScore]):
     """Rows that a week has in the coverage tables."""
 
     texts: pl.DataFrame
@@ -61,7 +66,7 @@ class WeekReport(ScoredWeek):
     @property
     def n_unassigned(self) -> int:
         """Turns and cases whose text was not put into a cluster, novel included."""
-        return sum(row["n_unassigned"] for row in self.scores)
+        return sum(score.n_unassigned for score in self.scores)
 
 
 def week_report(
@@ -83,21 +88,16 @@ def write_week(warehouse: Warehouse, as_of: datetime, report: WeekReport | None)
     """Replace a week's rows of the coverage tables; without a report they are deleted."""
     stamp = pl.lit(as_of, pl.Datetime("us")).alias("as_of")
     none = pl.DataFrame()
-    scores = pl.DataFrame(
-        report.scores if report else [],
-        infer_schema_length=None,
-        schema_overrides=_SCORE_TYPES if report else None,
-    )
     with warehouse.writer() as con:
         for table, rows in (
-            ("coverage_scores", scores),
+            ("coverage_scores", score_rows(report.scores) if report else none),
             ("cluster_coverage", report.clusters if report else none),
             ("text_coverage", report.texts if report else none),
             ("eval_coverage", report.cases if report else none),
         ):
             replace_slice(con, table, rows.with_columns(stamp) if len(rows) else rows, as_of=as_of)
         if report:
-            record_after(con, as_of, report.headline["jsd_adjusted"])
+            record_after(con, as_of, report.headline.jsd_adjusted)
 
 
 def assigned_sample(
@@ -127,6 +127,7 @@ def week_inputs(
     sample: pl.DataFrame,
     cases: pl.DataFrame,
     *,
+    headline: bool,
     window_days: int,
     refit_shift_from: float | None = None,
 ) -> WeekInputs:
@@ -139,6 +140,7 @@ def week_inputs(
         taxonomy_id: taxonomy.
         sample: sampled units with their clusters, see `WeekInputs.sample`.
         cases: active cases with their clusters, see `WeekInputs.cases`.
+        headline: whether it is the taxonomy that the week's score is known by.
         window_days: length of the traffic window.
         refit_shift_from: `jsd_adjusted` under the previous taxonomy, at a refit.
     """
@@ -160,8 +162,12 @@ def week_inputs(
         """,
         [as_of, as_of - timedelta(weeks=HISTORY_WEEKS)],
     )
+    window_start = as_of - timedelta(days=window_days)
     return WeekInputs(
         as_of=as_of,
+        taxonomy_id=taxonomy_id,
+        headline=headline,
+        window_start=window_start,
         sample=sample,
         cases=cases,
         results=admitted.results,
@@ -178,7 +184,7 @@ def week_inputs(
             JOIN {family.scores} USING (as_of, taxonomy_id)
             WHERE headline AND as_of = (SELECT max(as_of) FROM {family.scores} WHERE as_of <= ?)
             """,
-            [as_of - timedelta(days=window_days)],
+            [window_start],
         ),
         history=_comparable(history, taxonomy_id, refit_shift_from is not None),
         run_id=run["run_id"] if run else None,
@@ -227,7 +233,7 @@ def _comparable(history: pl.DataFrame, taxonomy_id: str, shift_is_known: bool) -
 
 def _run_figures(
     con: duckdb.DuckDBPyConnection, as_of: datetime, run_id: str | None
-) -> dict[str, float | None]:
+) -> dict[str, Any]:
     """Latency and cost of the scored run and of the sampled turns."""
     production = one_row(
         con,
@@ -248,7 +254,7 @@ def _score(
 ) -> WeekReport:
     cases = suite(con, as_of)
     texts = _text_coverage(con, settings, cache, as_of, used.headline, cases)
-    scores: list[dict[str, Any]] = []
+    scores: list[QueryScore] = []
     clusters: list[pl.DataFrame] = []
     for name in reversed(used.ids):
         inputs = week_inputs(
@@ -258,21 +264,20 @@ def _score(
             name,
             assigned_sample(con, as_of, name),
             _assigned_cases(con, name, cases),
+            headline=name == used.headline,
             window_days=settings.sampling.window_days,
-            refit_shift_from=scores[0]["jsd_adjusted"] if scores else None,
+            refit_shift_from=scores[0].jsd_adjusted if scores else None,
         )
         week = score_week(inputs, week_rules(settings))
-        stamp = {
-            "taxonomy_id": name,
-            "headline": name == used.headline,
-            "window_start": as_of - timedelta(days=settings.sampling.window_days),
-            "window_end": as_of,
-            "truncated_share": _truncated_share(con, as_of, cache),
-            "n_unassigned": int(inputs.sample["unassigned"].sum())
-            + int(inputs.cases["unassigned"].sum()),
-            **_run_figures(con, as_of, inputs.run_id),
-        }
-        scores.append({**stamp, **week.score})
+        unassigned = int(inputs.sample["unassigned"].sum()) + int(inputs.cases["unassigned"].sum())
+        scores.append(
+            QueryScore(
+                **vars(week.score),
+                n_unassigned=unassigned,
+                truncated_share=_truncated_share(con, as_of, cache),
+                **_run_figures(con, as_of, inputs.run_id),
+            )
+        )
         clusters.append(week.clusters.with_columns(taxonomy_id=pl.lit(name)))
     headline = clusters[-1].join(
         texts.group_by("cluster_id").agg(
@@ -308,7 +313,7 @@ def _text_coverage(
     )
     hashes = texts["text_hash"].to_list()
     vectors = cache.get(hashes)
-    found = gap_scores(
+    gaps = gap_scores(
         vectors,
         texts["weight"].to_numpy(),
         cache.get(cases["text_hash"].drop_nulls().to_list()),
@@ -316,8 +321,8 @@ def _text_coverage(
     )
     place = locate(taxonomies.load(settings.taxonomies, taxonomy_id), vectors, hashes)
     return texts.with_columns(
-        gap_score=pl.Series(found.gap_score),
-        in_gap=pl.Series(found.in_gap),
+        gap_score=pl.Series(gaps.gap_score),
+        in_gap=pl.Series(gaps.in_gap),
         map_x=pl.Series(place[:, 0]).cast(pl.Float64),
         map_y=pl.Series(place[:, 1]).cast(pl.Float64),
     )

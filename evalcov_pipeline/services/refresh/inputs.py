@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from evalcov_pipeline.core.coverage.clusters import NOVEL
+from evalcov_pipeline.core.coverage.score import QueryScore
 from evalcov_pipeline.core.coverage.week import session_weights
 from evalcov_pipeline.core.refresh.candidates import Candidates, find_candidates
 from evalcov_pipeline.core.refresh.plan import Placement, RefreshInputs
@@ -28,7 +29,7 @@ def query_inputs(
     con: duckdb.DuckDBPyConnection,
     settings: Settings,
     cache: VectorCache,
-    score: Mapping[str, Any],
+    score: QueryScore,
     turns: pl.DataFrame,
     coming: pl.DataFrame,
 ) -> tuple[RefreshInputs, Candidates]:
@@ -38,7 +39,7 @@ def query_inputs(
         con: a connection.
         settings: policies.
         cache: vectors of the texts.
-        score: row of `coverage_scores`.
+        score: the score that is answered.
         turns: from `asked_turns`, with `category`.
         coming: text_hash and cluster_id of queries that people are asked about besides: no text
             like one of them is offered.
@@ -46,7 +47,7 @@ def query_inputs(
     Raises:
         BadInput: nothing is sampled.
     """
-    as_of, taxonomy_id = score["as_of"], score["taxonomy_id"]
+    as_of, taxonomy_id = score.as_of, score.taxonomy_id
     rng = np.random.default_rng([settings.refresh.seed, as_of.toordinal()])
     texts = offered_texts(turns)
     if texts.is_empty():

@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 import polars as pl
 
+from evalcov_pipeline.core.coverage.score import QueryScore
 from evalcov_pipeline.core.refresh.plan import (
     RefreshInputs,
     RefreshPlan,
@@ -23,6 +24,7 @@ from evalcov_pipeline.core.refresh.plan import (
 from evalcov_pipeline.core.refresh.queries import DrawRules, draw_cases
 from evalcov_pipeline.core.statistics.quotas import Floor
 from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.services.coverage.scores import headline_score
 from evalcov_pipeline.services.labels.queue import WAITING, enqueue, supersede
 from evalcov_pipeline.services.refresh.candidates import asked_turns
 from evalcov_pipeline.services.refresh.inputs import query_inputs, units_with_cases, with_categories
@@ -162,17 +164,17 @@ def _ask(
     con: duckdb.DuckDBPyConnection,
     settings: Settings,
     cache: VectorCache,
-    score: Mapping[str, Any],
+    score: QueryScore,
     budget: int | None,
     target: float | None,
 ) -> _Asked:
     """Plan and draw: whole sessions first, then the queries, with these sessions counted."""
-    taxonomy_id = score["taxonomy_id"]
+    taxonomy_id = score.taxonomy_id
     (earlier,) = con.execute("SELECT count(*) FROM refresh_plans").fetchall()[0]
-    seed = [settings.refresh.seed, score["as_of"].toordinal(), int(earlier)]
+    seed = [settings.refresh.seed, score.as_of.toordinal(), int(earlier)]
     keep_rate = _keep_rate(con, settings.refresh)
     rules = _rules(settings.refresh, keep_rate)
-    turns = asked_turns(con, settings.lake, score["as_of"], taxonomy_id)
+    turns = asked_turns(con, settings.lake, score.as_of, taxonomy_id)
     turns = with_categories(con, taxonomy_id, turns)
     budget = budget or settings.refresh.budget
     if target is not None:
@@ -202,9 +204,9 @@ def _ask(
     if week and sessions.placement:
         targets += units_with_cases(sessions.placement, week.inputs.clusters, "session")
     row = {
-        "as_of": score["as_of"],
+        "as_of": score.as_of,
         "taxonomy_id": taxonomy_id,
-        "reason": score["verdict"],
+        "reason": score.verdict,
         "budget": n_queries + n_sessions,
         "target": target,
         "n_candidates": drawn.height,
@@ -213,26 +215,21 @@ def _ask(
         "targets": _json(targets),
         "curve": _json(_curve(plan, n_sessions)),
         "note": " ".join(dict.fromkeys((*sessions.notes, *plan.reasons, *draw.reasons))) or None,
-        "jsd_before": score["jsd_adjusted"],
+        "jsd_before": score.jsd_adjusted,
         "jsd_projected": plan.jsd_projected,
     }
     if week:
         rng = np.random.default_rng([*seed, 2])
         written = cases_to_be(drawn, said, settings)
-        row["session_jsd_before"] = week.score["jsd_adjusted"]
+        row["session_jsd_before"] = week.score.jsd_adjusted
         row["session_jsd_projected"] = projected_session_jsd(
             con, settings, cache, week, taxonomy_id, written, rules, rng
         )
     return _Asked(row, drawn, said, facts)
 
 
-def _score(con: duckdb.DuckDBPyConnection, as_of: datetime | None) -> Mapping[str, Any]:
-    score = one_row(
-        con,
-        "SELECT * FROM coverage_scores WHERE headline AND (? IS NULL OR as_of = ?)"
-        " ORDER BY as_of DESC LIMIT 1",
-        [as_of, as_of],
-    )
+def _score(con: duckdb.DuckDBPyConnection, as_of: datetime | None) -> QueryScore:
+    score = headline_score(con, QueryScore, as_of)
     if score is None:
         raise BadInput(
             what="there is no coverage score to refresh from",
@@ -298,13 +295,13 @@ def _budget_for(
     return found.cases
 
 
-def _cluster_facts(con: duckdb.DuckDBPyConnection, score: Mapping[str, Any]) -> pl.DataFrame:
+def _cluster_facts(con: duckdb.DuckDBPyConnection, score: QueryScore) -> pl.DataFrame:
     """cluster_id, cluster_key, label, status, production_share of a score's clusters."""
     return frame(
         con,
         "SELECT cluster_id, cluster_key, label, status, production_share FROM cluster_coverage"
         " WHERE as_of = ? AND taxonomy_id = ? ORDER BY cluster_id",
-        [score["as_of"], score["taxonomy_id"]],
+        [score.as_of, score.taxonomy_id],
     )
 
 

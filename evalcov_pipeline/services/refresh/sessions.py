@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import duckdb
 import numpy as np
 import polars as pl
 
+from evalcov_pipeline.core.coverage.score import QueryScore, SessionScore
 from evalcov_pipeline.core.coverage.week import session_weights
 from evalcov_pipeline.core.refresh.plan import (
     UNDER_COVERED,
@@ -29,6 +28,7 @@ from evalcov_pipeline.core.sessions.space import session_vectors
 from evalcov_pipeline.core.statistics.shares import production_shares
 from evalcov_pipeline.core.statistics.similarity import Mask
 from evalcov_pipeline.core.traffic.turns import MOST_TURNS_BEFORE, SESSION
+from evalcov_pipeline.services.coverage.scores import headline_score
 from evalcov_pipeline.services.refresh.candidates import last_turns
 from evalcov_pipeline.services.sessions.features import (
     WeekSessions,
@@ -41,7 +41,7 @@ from evalcov_pipeline.services.taxonomy import taxonomies
 from evalcov_pipeline.services.taxonomy.assignments import keys_of_texts
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.vectors import VectorCache
-from evalcov_pipeline.storage.warehouse import frame, one_row
+from evalcov_pipeline.storage.warehouse import frame
 
 _NONE = {name: pl.lit(None, pl.String) for name in ("session_cluster_key", "outcome")}
 
@@ -51,13 +51,13 @@ class SessionsOfWeek:
     """What whole sessions are planned from.
 
     Attributes:
-        score: row of `session_scores`.
+        score: of the week's sessions.
         inputs: coverage of the session clusters, production, and what traffic offers.
         candidates: sessions that may be drawn, with source, session_id and outcome.
         uncovered: whether a cluster or a path of sessions lacks cases.
     """
 
-    score: Mapping[str, Any]
+    score: SessionScore
     inputs: RefreshInputs
     candidates: SessionCandidates
     uncovered: bool
@@ -84,7 +84,7 @@ def sessions_of_week(
     con: duckdb.DuckDBPyConnection,
     settings: Settings,
     cache: VectorCache,
-    score: Mapping[str, Any],
+    score: QueryScore,
     turns: pl.DataFrame,
 ) -> SessionsOfWeek | None:
     """Read what the sessions of a scored week are planned from.
@@ -93,20 +93,18 @@ def sessions_of_week(
         con: a reading connection.
         settings: policies.
         cache: vectors of the texts.
-        score: row of `coverage_scores`.
+        score: the score that is answered.
         turns: from `asked_turns`, with `category`.
 
     Returns:
         None where the week has no score of sessions.
     """
-    as_of = score["as_of"]
-    session_score = one_row(
-        con, "SELECT * FROM session_scores WHERE headline AND as_of = ?", [as_of]
-    )
+    as_of = score.as_of
+    session_score = headline_score(con, SessionScore, as_of)
     week = read_sessions(con, cache, as_of) if session_score else None
     if session_score is None or week is None:
         return None
-    taxonomy_id = session_score["taxonomy_id"]
+    taxonomy_id = session_score.taxonomy_id
     clusters = frame(
         con,
         "SELECT cluster_id, cluster_key, label, status, stale FROM session_coverage"
@@ -132,7 +130,7 @@ def sessions_of_week(
         cases["session_hash"].to_list(),
         session_vectors(space, cases, week.queries(cases)),
         paths,
-        _walks(con, score["taxonomy_id"], distinct, paths),
+        _walks(con, score.taxonomy_id, distinct, paths),
     )
     counts = cases.group_by("cluster_id").agg(eval_cases=pl.len(), designed=pl.sum("designed"))
     clusters = (
@@ -234,9 +232,9 @@ def projected_session_jsd(
         rng: source of the reviews.
     """
     cases = with_case_keys(written)
-    new = week_sessions(con, settings, cache, week.score["as_of"], query_taxonomy, cases)
+    new = week_sessions(con, settings, cache, week.score.as_of, query_taxonomy, cases)
     assert new is not None  # the week has a score, so it has sessions
-    found = pl.Series(clusters_of(settings, new, new.cases, week.score["taxonomy_id"]).cluster_id)
+    found = pl.Series(clusters_of(settings, new, new.cases, week.score.taxonomy_id).cluster_id)
     coming = [int((found == cluster).sum()) for cluster in week.inputs.clusters["cluster_id"]]
     inputs = replace(week.inputs, coming=np.array(coming, np.int64))
     return project(inputs, (), 0, rules, rng)

@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from evalcov_pipeline.core.coverage.score import QueryScore
 from evalcov_pipeline.services.failures.precision import ANY, NONE
 from evalcov_pipeline.services.labels.queue import WAITING, outcomes_of
 from evalcov_pipeline.storage.warehouse import frame, one_row
@@ -54,15 +55,15 @@ class Discrimination:
     goodhart: pl.DataFrame
 
 
-def read_discrimination(con: duckdb.DuckDBPyConnection, score: Mapping[str, Any]) -> Discrimination:
+def read_discrimination(con: duckdb.DuckDBPyConnection, score: QueryScore) -> Discrimination:
     """What was known of the week of a score; tables that know no week as they are now.
 
     Args:
         con: a reading connection.
-        score: the row of `coverage_scores` that is reported.
+        score: the score that is reported.
     """
-    as_of = score["as_of"]
-    run = one_row(con, "SELECT n_cases FROM eval_runs WHERE run_id = ?", [score["eval_run_id"]])
+    as_of = score.as_of
+    run = one_row(con, "SELECT n_cases FROM eval_runs WHERE run_id = ?", [score.eval_run_id])
     suite = one_row(con, "SELECT * FROM ci_suites ORDER BY chosen_at DESC, suite_id LIMIT 1")
     return Discrimination(
         signals=frame(con, _SIGNALS, [as_of, WEEKS]),
@@ -91,7 +92,7 @@ def read_discrimination(con: duckdb.DuckDBPyConnection, score: Mapping[str, Any]
             [as_of],
         ),
         n_results=run["n_cases"] if run else 0,
-        n_refused=score["refused_results"] or 0,
+        n_refused=score.refused_results or 0,
         suite=suite,
         suite_cases=frame(
             con,

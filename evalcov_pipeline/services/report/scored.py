@@ -9,6 +9,8 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from evalcov_pipeline.core.coverage.score import QueryScore
+from evalcov_pipeline.services.coverage.scores import headline_score
 from evalcov_pipeline.services.evals.suite import active_at
 from evalcov_pipeline.services.labels.queue import count_waiting
 from evalcov_pipeline.services.report.failures import Discrimination, read_discrimination
@@ -26,7 +28,8 @@ class Scored:
     """The newest headline score and everything that the report shows beside it.
 
     Attributes:
-        score: the row of `coverage_scores`, and `run_finished_at` of its eval run.
+        score: the newest headline score.
+        run_finished_at: when its eval run finished; None without a run.
         taxonomy: the row of `taxonomies`.
         history: scores of the last `WEEKS` weeks under every taxonomy, oldest first.
         clusters: rows of `cluster_coverage` under the headline taxonomy, largest share first, with
@@ -43,7 +46,8 @@ class Scored:
         discrimination: failures, judges and the CI suite.
     """
 
-    score: dict[str, Any]
+    score: QueryScore
+    run_finished_at: datetime | None
     taxonomy: dict[str, Any]
     history: pl.DataFrame
     clusters: pl.DataFrame
@@ -64,23 +68,21 @@ class Scored:
 
 def read_scored(con: duckdb.DuckDBPyConnection) -> Scored | None:
     """What the report shows, or None before the first score."""
-    score = one_row(
-        con,
-        "SELECT s.*, finished_at AS run_finished_at FROM coverage_scores s"
-        " LEFT JOIN eval_runs ON run_id = eval_run_id WHERE headline ORDER BY as_of DESC LIMIT 1",
-    )
+    score = headline_score(con, QueryScore)
     if score is None:
         return None
-    as_of, taxonomy_id = score["as_of"], score["taxonomy_id"]
+    as_of, taxonomy_id = score.as_of, score.taxonomy_id
     history = frame(
         con,
         "SELECT * FROM coverage_scores WHERE as_of <= $1 AND as_of > $1 - to_weeks($2)"
         " ORDER BY as_of, headline",
         [as_of, WEEKS],
     )
+    run = one_row(con, "SELECT finished_at FROM eval_runs WHERE run_id = ?", [score.eval_run_id])
     weeks = history["as_of"].unique().sort()
     return Scored(
-        score=dict(score),
+        score=score,
+        run_finished_at=run["finished_at"] if run else None,
         taxonomy=dict(
             one_row(con, "SELECT * FROM taxonomies WHERE taxonomy_id = ?", [taxonomy_id]) or {}
         ),
@@ -123,6 +125,24 @@ def read_scored(con: duckdb.DuckDBPyConnection) -> Scored | None:
         answers=count_waiting(con).answers,
         sessions=read_sessions(con, as_of),
         discrimination=read_discrimination(con, score),
+    )
+
+
+def untested_clusters(con: duckdb.DuckDBPyConnection, score: QueryScore, most: int) -> pl.DataFrame:
+    """cluster_key, label, status, production_share and exemplars of clusters without a case.
+
+    Args:
+        con: a reading connection.
+        score: of the week.
+        most: how many to give, the largest first.
+    """
+    return frame(
+        con,
+        "SELECT cluster_key, label, status, production_share, exemplars FROM cluster_coverage"
+        " JOIN clusters USING (taxonomy_id, cluster_id, cluster_key, label)"
+        " WHERE as_of = ? AND taxonomy_id = ? AND eval_cases = 0"
+        " ORDER BY production_share DESC, cluster_id LIMIT ?",
+        [score.as_of, score.taxonomy_id, most],
     )
 
 

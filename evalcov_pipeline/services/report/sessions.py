@@ -10,6 +10,8 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from evalcov_pipeline.core.coverage.score import SessionScore
+from evalcov_pipeline.services.coverage.scores import headline_score
 from evalcov_pipeline.storage.warehouse import frame, one_row
 
 
@@ -18,7 +20,7 @@ class ScoredSessions:
     """The headline score of one week's sessions and everything that is shown beside it.
 
     Attributes:
-        score: the row of `session_scores`.
+        score: of the week's sessions.
         taxonomy: the row of `session_taxonomies`; empty if it is gone.
         clusters: rows of `session_coverage` under that taxonomy, largest share first, with
             `exemplars` (list of typical sessions, null for what lies in no cluster).
@@ -32,7 +34,7 @@ class ScoredSessions:
             all of their tool calls).
     """
 
-    score: Mapping[str, Any]
+    score: SessionScore
     taxonomy: Mapping[str, Any]
     clusters: pl.DataFrame
     orders: Mapping[str, Mapping[str, Any]]
@@ -49,10 +51,10 @@ class ScoredSessions:
 
 def read_sessions(con: duckdb.DuckDBPyConnection, as_of: datetime) -> ScoredSessions | None:
     """What is known of the sessions of the week that ends at `as_of`; None without their score."""
-    score = one_row(con, "SELECT * FROM session_scores WHERE headline AND as_of = ?", [as_of])
+    score = headline_score(con, SessionScore, as_of)
     if score is None:
         return None
-    taxonomy_id = score["taxonomy_id"]
+    taxonomy_id = score.taxonomy_id
     orders = frame(con, "SELECT * FROM sequence_scores WHERE as_of = ? ORDER BY kind", [as_of])
     return ScoredSessions(
         score=score,

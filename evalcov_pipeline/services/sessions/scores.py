@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import duckdb
 import numpy as np
 import polars as pl
 
-from evalcov_pipeline.core.coverage.week import WeekScore, score_week
+from evalcov_pipeline.core.coverage.score import SessionScore
+from evalcov_pipeline.core.coverage.week import score_week
 from evalcov_pipeline.core.sessions.compounding import compounding
 from evalcov_pipeline.core.sessions.paths import path_coverage
 from evalcov_pipeline.core.sessions.sequences import sequence_score
 from evalcov_pipeline.core.sessions.traits import trait_coverage
+from evalcov_pipeline.services.coverage.scores import score_rows
 from evalcov_pipeline.services.coverage.week import ScoredWeek, week_inputs, week_rules
 from evalcov_pipeline.services.evals.suite import active_at
 from evalcov_pipeline.services.labels.merging import record_after
@@ -33,11 +35,10 @@ TABLES = (
 LENGTH = 2
 """Steps of the n-grams whose divergence is the sequence score: transitions."""
 _RENAMED = {"ci_low": "jsd_ci_low", "ci_high": "jsd_ci_high", "reason": "note"}
-_TYPES = {"liabilities": pl.List(pl.String), "notes": pl.List(pl.String)}
 
 
 @dataclass(frozen=True)
-class SessionReport(ScoredWeek):
+class SessionReport(ScoredWeek[SessionScore]):
     """Rows that a week has in `TABLES`."""
 
     traits: pl.DataFrame
@@ -71,22 +72,33 @@ def session_report(
         f" USING (case_id) WHERE as_of = $1 AND {active_at('$1')} ORDER BY case_id",
         [as_of],
     )
-    scores: list[dict[str, Any]] = []
+    scores: list[SessionScore] = []
     clusters: list[pl.DataFrame] = []
     for name in reversed(used.ids):
         placed = _assigned(con, as_of, name, sessions)
-        week = _score(con, settings, as_of, name, placed, cases, scores)
-        notes = _notes(con, name, sessions, cases)
+        inputs = week_inputs(
+            con,
+            SESSIONS,
+            as_of,
+            name,
+            placed.select(
+                "source", "session_id", "stratum", "traffic_weight", "steady_weight", "cluster_id",
+                text_hash="session_hash",
+            ),
+            _assigned(con, as_of, name, cases).select(
+                "case_id", "cluster_id", "designed", "effective_at"
+            ),
+            headline=name == used.headline,
+            window_days=settings.sampling.window_days,
+            refit_shift_from=scores[0].jsd_adjusted if scores else None,
+        )  # fmt: skip
+        week = score_week(inputs, week_rules(settings, units="sessions"))
         scores.append(
-            {
-                "taxonomy_id": name,
-                "headline": name == used.headline,
-                "window_start": as_of - timedelta(days=settings.sampling.window_days),
-                "window_end": as_of,
-                "n_multi_turn": cases.filter(pl.col("n_turns") > 1).height,
-                "notes": notes,
-                **week.score,
-            }
+            SessionScore(
+                **vars(week.score),
+                n_multi_turn=cases.filter(pl.col("n_turns") > 1).height,
+                notes=_notes(con, name, sessions, cases),
+            )
         )
         clusters.append(
             week.clusters.join(
@@ -112,7 +124,7 @@ def write_session_report(
     none = pl.DataFrame()
     rows = dict.fromkeys(TABLES, none)
     if report:
-        scores = pl.DataFrame(report.scores, infer_schema_length=None, schema_overrides=_TYPES)
+        scores = score_rows(report.scores)
         sequences = pl.DataFrame(report.sequences, infer_schema_length=None)
         frames = (
             scores, report.clusters, report.traits, sequences, report.paths, report.compounding,
@@ -125,7 +137,7 @@ def write_session_report(
                 con, table, found.with_columns(stamp) if len(found) else found, as_of=as_of
             )
         if report:
-            record_after(con, as_of, report.headline["jsd_adjusted"], of_sessions=True)
+            record_after(con, as_of, report.headline.jsd_adjusted, of_sessions=True)
 
 
 def _assigned(
@@ -141,33 +153,6 @@ def _assigned(
     return rows.join(assigned, on="session_hash", how="left", maintain_order="left").with_columns(
         pl.col("cluster_id").fill_null(-1)
     )
-
-
-def _score(
-    con: duckdb.DuckDBPyConnection,
-    settings: Settings,
-    as_of: datetime,
-    taxonomy_id: str,
-    sessions: pl.DataFrame,
-    cases: pl.DataFrame,
-    earlier: Sequence[dict[str, Any]],
-) -> WeekScore:
-    inputs = week_inputs(
-        con,
-        SESSIONS,
-        as_of,
-        taxonomy_id,
-        sessions.select(
-            "source", "session_id", "stratum", "traffic_weight", "steady_weight", "cluster_id",
-            text_hash="session_hash",
-        ),
-        _assigned(con, as_of, taxonomy_id, cases).select(
-            "case_id", "cluster_id", "designed", "effective_at"
-        ),
-        window_days=settings.sampling.window_days,
-        refit_shift_from=earlier[0]["jsd_adjusted"] if earlier else None,
-    )  # fmt: skip
-    return score_week(inputs, week_rules(settings, units="sessions"))
 
 
 def _notes(

@@ -406,11 +406,11 @@ def test_a_week_is_scored_without_refused_verdicts(copy: Settings) -> None:
     assert queries is not None
     assert sessions is not None
     for score in (queries.headline, sessions.headline):
-        assert score["refused_results"] == 60 - len(believed) > 0
-        assert f"j-1 on {topic}" in score["judge_note"]
-        assert score["eval_score"] == pytest.approx(np.mean(believed))
+        assert score.refused_results == 60 - len(believed) > 0
+        assert f"j-1 on {topic}" in score.judge_note
+        assert score.eval_score == pytest.approx(np.mean(believed))
     (before,) = table(copy, f"SELECT * FROM coverage_scores WHERE headline AND as_of = '{AS_OF}'")
-    assert queries.headline["unmeasured_share"] >= before["unmeasured_share"]
+    assert queries.headline.unmeasured_share >= before["unmeasured_share"]
 
     tasks = {task["trace_id"]: task for task in table(copy, _UNASKED)}
     assert tasks.keys() == set(items)
