@@ -171,13 +171,16 @@ def _type(annotation: Any) -> str:
 
 def _tables_page() -> str:
     schema = resources.files("evalcov_pipeline.storage").joinpath("schema")
-    groups = {
-        file.name.removesuffix(".sql").capitalize(): [
-            tables()[name] for name in _CREATED.findall(file.read_text("utf-8"))
-        ]
+    files = {
+        file.name.removesuffix(".sql"): file.read_text("utf-8")
         for file in sorted(schema.iterdir(), key=lambda file: file.name)
         if file.name.endswith(".sql")
     }
+    groups = {
+        name.capitalize(): [tables()[made] for made in _CREATED.findall(sql) if made in tables()]
+        for name, sql in files.items()
+    }
+    groups = {name: members for name, members in groups.items() if members}
     lines = [_TABLES_HEAD]
     for group, members in groups.items():
         links = ", ".join(f"[`{table.name}`](#{table.name})" for table in members)
