@@ -46,7 +46,6 @@ def cluster_coverage(
     as_of: datetime,
     newest_case_at: Sequence[datetime | None],
     earlier_share_high: ArrayLike | None = None,
-    moved: ArrayLike | None = None,
     liability_share: float = 0.15,
     stale_days: int = 90,
 ) -> ClusterCoverage:
@@ -62,8 +61,8 @@ def cluster_coverage(
             Benjamini-Hochberg at 5 % over the named clusters.
         covered: anything else.
 
-    A cluster is stale when its newest case is older than `stale_days` while it grows (its share's
-    lower end is above `earlier_share_high`) or has moved.
+    A cluster is stale when its newest case is older than `stale_days` while it grows: its share's
+    lower end is above `earlier_share_high`. Drift of its texts is not looked at.
 
     Args:
         cluster_ids: (k,) ids, -1 for novel.
@@ -74,7 +73,6 @@ def cluster_coverage(
         newest_case_at: (k,) creation of each cluster's newest case, None where it has none.
         earlier_share_high: (k,) upper ends of the shares in an earlier window that does not overlap
             with this one; NaN for a cluster that did not exist; None if there is no such window.
-        moved: (k,) whether the cluster's texts have drifted since then; None if unknown.
         liability_share: share from which a cluster without a case is a liability.
         stale_days: age from which a newest case is old.
 
@@ -96,7 +94,7 @@ def cluster_coverage(
     status[named] = statuses(p[named], low[named], high[named], counts[named], n, liability_share)
 
     before = np.full(len(ids), np.nan if earlier_share_high is None else earlier_share_high)
-    changed = (low > before) | (np.zeros(len(ids), bool) if moved is None else np.asarray(moved))
+    grows = low > before
     oldest = as_of - timedelta(days=stale_days)
     old = np.array([at is not None and at < oldest for at in newest_case_at])
 
@@ -116,7 +114,7 @@ def cluster_coverage(
             "jsd_contribution": None if q is None else jsd_contributions(p, q),
             "status": status.tolist(),
             "newest_case_at": pl.Series(newest_case_at, dtype=pl.Datetime("us")),
-            "stale": old & changed,
+            "stale": old & grows,
         },
         schema_overrides=dict.fromkeys(
             ("eval_share", "coverage_ratio", "jsd_contribution"), pl.Float64

@@ -74,16 +74,15 @@ def test_novel_traffic_with_cases_is_still_not_covered():
     assert result.covered_share == pytest.approx(0.5)
 
 
-def test_old_cases_are_stale_only_where_the_cluster_grows_or_moves():
+def test_old_cases_are_stale_only_where_the_cluster_grows():
     dates = [datetime(2026, 1, 1)] * 4 + [datetime(2026, 10, 30), None]
     frame = coverage(
         [0.2, 0.2, 0.2, 0.2, 0.1, 0.1],
         [5, 5, 5, 5, 5, 0],
         newest_case_at=dates,
         earlier_share_high=[0.1, 0.25, 0.25, np.nan, 0.01, 0.01],
-        moved=[False, False, True, False, False, False],
     ).clusters
-    assert frame["stale"].to_list() == [True, False, True, False, False, False]
+    assert frame["stale"].to_list() == [True, False, False, False, False, False]
 
 
 def test_rows_that_do_not_match_are_refused():
