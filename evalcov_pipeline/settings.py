@@ -99,6 +99,11 @@ class SamplingSettings(Section):
         return hours
 
 
+def _names_function(path: str) -> bool:
+    module, colon, attribute = path.partition(":")
+    return bool(module and colon and attribute.isidentifier())
+
+
 class EmbeddingSettings(Section):
     """Which model turns texts into vectors, and which text is embedded."""
 
@@ -134,7 +139,17 @@ class ClusterSettings(Section):
 
 
 class TaxonomySettings(ClusterSettings):
-    """How queries are clustered."""
+    """How queries are clustered, and who names the clusters."""
+
+    labeller: str | None = None
+    """An own function `(keywords, exemplars) -> label`, as "package.module:function"."""
+
+    @field_validator("labeller")
+    @classmethod
+    def _named_function(cls, labeller: str | None) -> str | None:
+        if labeller is not None and not _names_function(labeller):
+            raise ValueError(f'taxonomy.labeller: {labeller!r} is not "package.module:function"')
+        return labeller
 
 
 class SessionSettings(ClusterSettings):
@@ -311,8 +326,7 @@ class FailureSettings(Section):
     @classmethod
     def _named_functions(cls, own: dict[str, str]) -> dict[str, str]:
         for name, function in own.items():
-            module, colon, attribute = function.partition(":")
-            if not (name.isidentifier() and module and colon and attribute.isidentifier()):
+            if not (name.isidentifier() and _names_function(function)):
                 raise ValueError(
                     f'failures.own: {name} = {function!r} is not name = "package.module:function"'
                 )

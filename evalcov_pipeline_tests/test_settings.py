@@ -28,6 +28,7 @@ def test_the_environment_overrides_the_file_which_overrides_the_defaults(
         ("[coverage]\nthreshhold = 0.2\n", "threshhold"),
         ("timezone = 'Europe/Atlantis'\n", "timezone"),
         ("[taxonomy]\nmin_clusters = 90\n", "min_clusters"),
+        ("[taxonomy]\nlabeller = 'label'\n", "package.module:function"),
         ("[sampling]\ndayparts = [6, 0]\n", "dayparts"),
         ("[coverage]\nthreshold = 1.5\n", "threshold"),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -10,12 +9,11 @@ import polars as pl
 
 from evalcov_pipeline.core.failures.rows import FOUND, STRENGTHS
 from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.services.functions import ANY_END, imported
 
 Signal = Callable[[pl.DataFrame], Any]
 _DIGITS = 6
 """Of strengths: what is smaller is no sign, and nothing is divided by it."""
-_ANYTHING = (Exception, SystemExit)
-"""What a function of somebody else may end in: a module without a main guard exits on import."""
 
 
 def own_signals(named: Mapping[str, str]) -> dict[str, Signal]:
@@ -50,11 +48,11 @@ def found_by(
     for name, function in signals.items():
         try:
             returned = function(turns.clone())
-        except _ANYTHING as error:
+        except ANY_END as error:
             raise _blamed(name, named[name], f"it raised {error!r}") from error
         try:
             rows = _found(name, returned, turns.height)
-        except _ANYTHING as error:
+        except ANY_END as error:
             raise _blamed(name, named[name], str(error)) from error
         yield rows
 
@@ -91,14 +89,10 @@ def _found(name: str, returned: Any, n: int) -> pl.DataFrame:
 
 
 def _imported(name: str, path: str) -> Signal:
-    module, _, attribute = path.partition(":")
     try:
-        function = getattr(importlib.import_module(module), attribute)
-    except _ANYTHING as error:
-        raise _blamed(name, path, f"it cannot be imported: {error!r}") from error
-    if not callable(function):
-        raise _blamed(name, path, "it is not callable")
-    return function
+        return imported(path)
+    except ValueError as error:
+        raise _blamed(name, path, str(error)) from error
 
 
 def _blamed(

@@ -22,6 +22,7 @@ from evalcov_pipeline.core.taxonomy.lineage import Lineage, match, mint_keys
 from evalcov_pipeline.core.taxonomy.naming import ClusterName, name_clusters
 from evalcov_pipeline.core.taxonomy.taxonomy import Taxonomy, assign, freeze
 from evalcov_pipeline.services.taxonomy import taxonomies
+from evalcov_pipeline.services.taxonomy.labelling import own_labeller
 from evalcov_pipeline.services.taxonomy.taxonomies import QUERIES, Family
 from evalcov_pipeline.settings import ClusterSettings, Settings
 from evalcov_pipeline.storage.vectors import VectorCache
@@ -109,8 +110,12 @@ def fit_taxonomy(
         as_of: end of the training window; the taxonomy's `fitted_at`.
         clock: wall clock, UTC.
         progress: told what is being done.
+
+    Raises:
+        BadInput: the labeller of the settings fails.
     """
     rules = settings.taxonomy
+    labeller = own_labeller(rules.labeller)
     with warehouse.reader() as con:
         texts = frame(
             con,
@@ -132,7 +137,9 @@ def fit_taxonomy(
         vectors=vectors,
         space=cache.fingerprint,
         model=cache.fingerprint,
-        name=lambda ids, k: name_clusters(texts["text"].to_list(), ids, weights, vectors, k),
+        name=lambda ids, k: name_clusters(
+            texts["text"].to_list(), ids, weights, vectors, k, labeller=labeller
+        ),
         under=under,
     )
     return fit_units(warehouse, settings, QUERIES, units, rules, as_of, clock, progress)
@@ -179,7 +186,7 @@ def fit_units(
         as_of,
         texts=units.hashes,
         weights=units.weights.round(12).tolist(),
-        rules=rules.model_dump(),
+        rules=_stated(rules),
         fingerprint=units.space,
         previous=previous,
     )
@@ -267,9 +274,14 @@ def _keep_compiled_code() -> None:
         os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(sys.prefix) / "numba_cache"))
 
 
+def _stated(rules: ClusterSettings) -> dict[str, Any]:
+    """The settings of a fit, without what is left unset, so that a new setting renames no fit."""
+    return rules.model_dump(exclude_none=True)
+
+
 def _parameters(rules: ClusterSettings, discovery: Discovery) -> dict[str, object]:
     return {
-        **rules.model_dump(),
+        **_stated(rules),
         "chosen": {
             "selection": discovery.chosen.selection,
             "parameter": discovery.chosen.parameter,
