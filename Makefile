@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 POLARS_MAX_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test ui lint docs bench clean
+.PHONY: help demo check-demo test ui lint docs bench clean
 
 help:  ## What can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
@@ -20,6 +20,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 demo: $(VENV)/installed  ## Run the whole pipeline on the committed sample
 	$(BIN)/evalcov demo
+
+check-demo: $(VENV)/installed  ## Check what `make demo` left against what the README promises
+	$(BIN)/evalcov doctor
+	DEMO_HOME="$${EVALCOV_HOME:-data}" $(BIN)/python -m pytest evalcov_pipeline_tests/check_demo.py
 
 test: $(VENV)/installed lint  ## Lint, type check and test
 	$(ONE_THREAD) $(BIN)/python -m pytest -m 'not slow' -n auto --dist loadfile
