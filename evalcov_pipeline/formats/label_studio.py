@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from evalcov_pipeline.core.labels.decision import Purpose
 from evalcov_pipeline.formats import fields
 from evalcov_pipeline.formats.annotations import FIELDS, LABEL, Answer, dialogue, label, to_fill_in
 from evalcov_pipeline.formats.lines import Reject, Unreadable, json_lines
@@ -181,7 +182,7 @@ def _rater(who: Any) -> Any:
 
 
 def _task(task: Mapping[str, Any]) -> dict[str, Any]:
-    calibration = task["purpose"] == "calibration"
+    calibration = task["purpose"] == Purpose.CALIBRATION
     shown = {name: value for name, value in to_fill_in(task).items() if name not in LABEL}
     data = shown | {
         "context": dialogue(task["context"]) or "(nothing: it opens the session)",

@@ -81,7 +81,7 @@ class Answer:
             return None
         if task["purpose"] == "failure" and task["answer"] and self.passed is None:
             return "Say whether production’s answer was good: that is what this case is about."
-        if not makes_regression(task["purpose"], self.passed):
+        if not makes_regression(Purpose(task["purpose"]), self.passed):
             return None
         failed = None if self.passed else task["answer"]
         if (reason := lacks_truth(self.expected, failed)) is None:

@@ -5,11 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Literal
 
 from evalcov_pipeline.core.text.normalise import normalise
 
 Status = Literal["open", "labelled", "adjudicate", "kept", "rejected"]
+
+
+class Purpose(StrEnum):
+    """What a task is for.
+
+    A new case is what a refresh asks about. Of a failure or an incident a regression case becomes.
+    By calibration judges are held against people. Only a new case gets suggested labels.
+    """
+
+    NEW_CASE = "new_case"
+    FAILURE = "failure"
+    INCIDENT = "incident"
+    CALIBRATION = "calibration"
 
 
 @dataclass(frozen=True)
@@ -119,13 +133,13 @@ def resolve(
     )
 
 
-def makes_regression(purpose: str, passed: bool | None) -> bool:
+def makes_regression(purpose: Purpose, passed: bool | None) -> bool:
     """Whether a kept task of a purpose is to guard against a known failure.
 
     One of an incident always is, one of a failure batch or for calibration if people say that
     production's answer failed.
     """
-    return purpose == "incident" or (purpose in ("failure", "calibration") and passed is False)
+    return purpose is Purpose.INCIDENT or (purpose is not Purpose.NEW_CASE and passed is False)
 
 
 def lacks_truth(expected: str | None, failed_answer: str | None) -> str | None:

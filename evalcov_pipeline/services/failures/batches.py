@@ -10,8 +10,9 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from evalcov_pipeline.core.labels.decision import Purpose
 from evalcov_pipeline.core.traffic.weeks import end_of_week
-from evalcov_pipeline.services.failures.draw import PURPOSE, Batch, batch_id, draw_batch
+from evalcov_pipeline.services.failures.draw import Batch, batch_id, draw_batch
 from evalcov_pipeline.services.failures.precision import (
     ANY,
     NONE,
@@ -141,7 +142,7 @@ def newest_batch(con: duckdb.DuckDBPyConnection) -> Mapping[str, Any] | None:
         LEFT JOIN annotation_queue q ON purpose = $1 AND list_contains($2, status)
         GROUP BY ALL
         """,
-        [PURPOSE, list(WAITING)],
+        [Purpose.FAILURE.value, list(WAITING)],
     )
 
 
@@ -157,7 +158,7 @@ def _refusal(con: duckdb.DuckDBPyConnection, settings: Settings, as_of: datetime
     (waiting,) = con.execute(
         "SELECT count(*) FROM annotation_queue WHERE purpose = $1 AND batch_id != $2"
         " AND list_contains($3, status)",
-        [PURPOSE, name, list(WAITING)],
+        [Purpose.FAILURE.value, name, list(WAITING)],
     ).fetchall()[0]
     if waiting > MOST_WAITING * size:
         return f"{waiting} turns of earlier batches wait for labels: nobody is asked about more"

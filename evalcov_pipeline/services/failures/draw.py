@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,9 +21,11 @@ from evalcov_pipeline.core.failures.batches import (
     thin,
     turn_sizes,
 )
+from evalcov_pipeline.core.labels.decision import Purpose
 from evalcov_pipeline.core.statistics.similarity import Vectors, is_like
 from evalcov_pipeline.services.failures.precision import ANY, NONE
 from evalcov_pipeline.services.failures.turns import with_texts
+from evalcov_pipeline.services.labels.tasks import build_tasks, task_id
 from evalcov_pipeline.services.taxonomy.taxonomies import applicable
 from evalcov_pipeline.services.traffic.conversations import conversations
 from evalcov_pipeline.services.traffic.texts import redactor
@@ -34,7 +35,6 @@ from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.vectors import embed_texts
 from evalcov_pipeline.storage.warehouse import frame
 
-PURPOSE = "failure"
 MOST_TURNS = 2000
 """Turns whose texts are read and compared; a larger week is thinned by a draw of its own."""
 _LONGEST_REASON = 300
@@ -119,7 +119,10 @@ def draw_batch(
     drawn = offered[draw.rows].with_columns(
         batch_id=pl.lit(name),
         inclusion_probability=pl.lit(pl.Series(draw.probabilities)) * pl.col("thinning"),
-        task_id=pl.struct(TURN).map_elements(lambda turn: _task_id(name, turn), pl.String),
+        task_id=pl.struct(TURN).map_elements(
+            lambda turn: task_id(Purpose.FAILURE, name, *(turn[column] for column in TURN)),
+            pl.String,
+        ),
     )
     borne = (
         signals.sort("strength", descending=True, maintain_order=True)
@@ -189,7 +192,7 @@ def _tasks(
         " WHERE taxonomy_id = ? AND list_contains(?, text_hash)",
         [taxonomy and taxonomy.headline, drawn["text_hash"].to_list()],
     )
-    return (
+    tasks = (
         drawn.drop("text")
         .join(said.drop("text_hashes"), on=TURN, how="inner", maintain_order="left")
         .join(clusters, on="text_hash", how="left", maintain_order="left")
@@ -198,17 +201,16 @@ def _tasks(
             "cluster_key", "cluster_label", "source", "trace_id", "turn_index",
             "inclusion_probability",
             text="query",
-            purpose=pl.lit(PURPOSE),
             selection=pl.lit("verdict_blind"),
             reason=pl.col("evidence").map_elements(_reason, pl.String, skip_nulls=False),
             designed=pl.lit(True),
-            status=pl.lit("open"),
             route=pl.lit(settings.failures.route),
             priority=1 + pl.int_range(pl.len(), 0, -1) / pl.len(),
-            raters_wanted=pl.lit(settings.failures.raters),
-            created_at=pl.lit(created_at, pl.Datetime("us")),
         )
     )  # fmt: skip
+    return build_tasks(
+        tasks, Purpose.FAILURE, raters_wanted=settings.failures.raters, created_at=created_at
+    )
 
 
 def _reason(evidence: pl.Series | None) -> str:
@@ -242,9 +244,3 @@ def _note(settings: Settings, size: int, n_turns: int) -> str:
     if n_turns > MOST_TURNS:
         said.append(f"{MOST_TURNS:,} of {n_turns:,} turns were drawn first, to be compared.")
     return " ".join(said)
-
-
-def _task_id(name: str, turn: Mapping[str, Any]) -> str:
-    """A name that no spreadsheet takes for a number."""
-    content = "\n".join([name, *(str(turn[column]) for column in TURN)])
-    return f"f{hashlib.sha256(content.encode()).hexdigest()[:12]}"

@@ -14,19 +14,18 @@ import duckdb
 import orjson
 import polars as pl
 
+from evalcov_pipeline.core.labels.decision import Purpose
 from evalcov_pipeline.core.text.normalise import text_hashes
 from evalcov_pipeline.formats.conversations import is_conversation
 from evalcov_pipeline.formats.messages import parsed
 from evalcov_pipeline.services.labels.queue import enqueue
-from evalcov_pipeline.services.labels.tasks import task_id
+from evalcov_pipeline.services.labels.tasks import build_tasks, task_id
 from evalcov_pipeline.services.traffic.conversations import conversations
 from evalcov_pipeline.services.traffic.texts import redactor
 from evalcov_pipeline.services.traffic.turns import last_turns_of_traces
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.warehouse import Columns, frame
 
-CALIBRATION = "calibration"
-"""Purpose of tasks whose labels judges are held against."""
 UNASKED = "labelled unasked"
 ASKED: Columns = {
     "item_id": pl.String,
@@ -64,7 +63,7 @@ def tasks_of_labels(
         con,
         "SELECT item_id, arg_min(task_id, (created_at, task_id)) AS task_id FROM annotation_queue"
         " WHERE purpose = ? AND item_id IS NOT NULL GROUP BY item_id",
-        [CALIBRATION],
+        [Purpose.CALIBRATION.value],
     )
     found = {item: task for item, task in earlier.iter_rows() if item in said}
     asked = [
@@ -98,22 +97,19 @@ def item_tasks(
         One row per item that is a trace of the lake, a judged answer or a result.
     """
     shown = _shown(con, settings, asked["item_id"])
-    return (
-        asked.join(shown, on="item_id", how="inner", maintain_order="left")
-        .with_columns(
-            batch_id=pl.lit(batch_id, pl.String),
-            task_id=pl.col("item_id").map_elements(
-                lambda item: task_id(batch_id or CALIBRATION, item), pl.String
-            ),
-            purpose=pl.lit(CALIBRATION),
-            designed=pl.lit(False),
-            status=pl.lit("open"),
-            route=pl.lit(settings.judges.route),
-            priority=pl.lit(1.0),
-            raters_wanted=pl.lit(settings.judges.raters),
-            created_at=pl.lit(created_at, pl.Datetime("us")),
-        )
-        .with_columns(pl.col("text").map_batches(text_hashes, pl.String).alias("text_hash"))
+    asker = batch_id or Purpose.CALIBRATION.value
+    rows = asked.join(shown, on="item_id", how="inner", maintain_order="left").with_columns(
+        batch_id=pl.lit(batch_id, pl.String),
+        task_id=pl.col("item_id").map_elements(
+            lambda item: task_id(Purpose.CALIBRATION, asker, item), pl.String
+        ),
+        text_hash=pl.col("text").map_batches(text_hashes, pl.String),
+        designed=pl.lit(False),
+        route=pl.lit(settings.judges.route),
+        priority=pl.lit(1.0),
+    )
+    return build_tasks(
+        rows, Purpose.CALIBRATION, raters_wanted=settings.judges.raters, created_at=created_at
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -10,7 +9,9 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from evalcov_pipeline.core.labels.decision import Purpose
 from evalcov_pipeline.services.labels.queue import WAITING, enqueue
+from evalcov_pipeline.services.labels.tasks import build_tasks, task_id
 from evalcov_pipeline.services.traffic.conversations import conversations
 from evalcov_pipeline.services.traffic.texts import redacted, redactor
 from evalcov_pipeline.services.traffic.turns import last_turns_of_traces
@@ -62,28 +63,30 @@ def queue_incidents(con: duckdb.DuckDBPyConnection, settings: Settings, at: date
     turns = turns.with_columns(
         text_hash=pl.Series([names[text] for text in turns["query_text"]], dtype=pl.String)
     ).drop_nulls("text_hash")
-    tasks = [task for row in short for task in _tasks(row, turns)]
-    if not tasks:
+    chosen = [turn for row in short for turn in _turns_to_ask_about(row, turns)]
+    if not chosen:
         return 0
-    drawn = pl.DataFrame(tasks)
-    said = conversations(settings.lake, drawn, turns, redact_all).drop("text_hashes")
-    rows = drawn.join(said, on=["source", "trace_id", "started_at"], maintain_order="left").select(
+    drawn = pl.DataFrame(chosen)
+    shown = conversations(settings.lake, drawn, turns, redact_all).drop("text_hashes")
+    rows = drawn.join(shown, on=["source", "trace_id", "started_at"], maintain_order="left").select(
         "task_id", "incident_id", "text_hash", "context", "answer", "tools", "category", "reason",
         "source", "trace_id", "turn_index",
         text="query",
-        purpose=pl.lit("incident"),
         designed=pl.lit(True),
-        status=pl.lit("open"),
         route=pl.lit(settings.failures.route),
         priority=pl.lit(_FIRST),
-        raters_wanted=pl.lit(settings.failures.raters),
-        created_at=pl.lit(at, pl.Datetime("us")),
     )  # fmt: skip
-    return enqueue(con, rows.unique("task_id", maintain_order=True))
+    tasks = build_tasks(
+        rows.unique("task_id", maintain_order=True),
+        Purpose.INCIDENT,
+        raters_wanted=settings.failures.raters,
+        created_at=at,
+    )
+    return enqueue(con, tasks)
 
 
-def _tasks(incident: Mapping[str, Any], turns: pl.DataFrame) -> list[dict[str, Any]]:
-    """Turns to ask about for an incident, each with what its task says."""
+def _turns_to_ask_about(incident: Mapping[str, Any], turns: pl.DataFrame) -> list[dict[str, Any]]:
+    """Turns to ask about for an incident, each with the id and the reason of its task."""
     by_trace = {turn["trace_id"]: turn for turn in turns.iter_rows(named=True)}
     untried = [
         by_trace[name]
@@ -100,16 +103,10 @@ def _tasks(incident: Mapping[str, Any], turns: pl.DataFrame) -> list[dict[str, A
     return [
         {
             **turn,
-            "task_id": _task_id(incident["incident_id"], turn["trace_id"]),
+            "task_id": task_id(Purpose.INCIDENT, incident["incident_id"], turn["trace_id"]),
             "incident_id": incident["incident_id"],
             "category": incident["category"],
             "reason": reason,
         }
         for turn in new[: incident["lacking"]]
     ]
-
-
-def _task_id(incident_id: str, trace_id: str) -> str:
-    """A name that no spreadsheet takes for a number."""
-    digest = hashlib.sha256(f"{incident_id}\n{trace_id}".encode()).hexdigest()
-    return f"i{digest[:12]}"

@@ -11,7 +11,7 @@ import duckdb
 import orjson
 import polars as pl
 
-from evalcov_pipeline.core.labels.decision import Outcome, lacks_truth, makes_regression
+from evalcov_pipeline.core.labels.decision import Outcome, Purpose, lacks_truth, makes_regression
 from evalcov_pipeline.core.traffic.weeks import end_of_week
 from evalcov_pipeline.services.evals.derived import derive_evals
 from evalcov_pipeline.services.evals.ledger import record_cases
@@ -23,7 +23,7 @@ from evalcov_pipeline.storage.warehouse import Columns, frame
 
 ACTOR = "evalcov merge"
 _MERGED: Columns = {"task_id": pl.String, "case_id": pl.String, "made": pl.Boolean}
-_TAGS = {"new_case": ["refresh"], "incident": ["incident"]}
+_TAGS = {Purpose.NEW_CASE: ["refresh"], Purpose.INCIDENT: ["incident"]}
 
 
 @dataclass(frozen=True)
@@ -200,24 +200,25 @@ def _makes_case(task: Mapping[str, Any], outcome: Outcome) -> bool:
     """
     if outcome.status != "kept" or outcome.label is None or task["text"] == task["item_id"]:
         return False
-    if makes_regression(task["purpose"], outcome.label.passed):
+    purpose = Purpose(task["purpose"])
+    if makes_regression(purpose, outcome.label.passed):
         failed = None if outcome.label.passed else task["answer"]
         return lacks_truth(outcome.label.expected, failed) is None
-    return bool(task["purpose"] != "calibration")
+    return purpose is not Purpose.CALIBRATION
 
 
 def _lacks_answer(task: Mapping[str, Any], outcome: Outcome) -> bool:
     """Whether a kept failure is no case only because nobody has said what would be right."""
     return (
         outcome.status == "kept"
-        and task["purpose"] != "calibration"
+        and Purpose(task["purpose"]) is not Purpose.CALIBRATION
         and not _makes_case(task, outcome)
     )
 
 
 def _case(task: Mapping[str, Any], outcome: Outcome, latest: datetime | None) -> dict[str, Any]:
     """The eval case that a kept task becomes."""
-    label, decided_at, purpose = outcome.label, outcome.decided_at, task["purpose"]
+    label, decided_at, purpose = outcome.label, outcome.decided_at, Purpose(task["purpose"])
     assert label is not None
     assert decided_at is not None
     guards = makes_regression(purpose, label.passed)
@@ -231,7 +232,7 @@ def _case(task: Mapping[str, Any], outcome: Outcome, latest: datetime | None) ->
         "outcome": task["outcome"],
         "category": label.category or task["category"],
         "tags": _TAGS.get(purpose, ["failure"] if guards else []),
-        "origin": "incident" if purpose == "incident" else "production",
+        "origin": "incident" if purpose is Purpose.INCIDENT else "production",
         "source_ref": f"{task['source']}:{task['trace_id']}" if task["trace_id"] else None,
         "created_at": f"{decided_at.isoformat()}Z",
         "effective_at": f"{counts_from.isoformat()}Z",

@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import orjson
 
-from evalcov_pipeline.core.labels.decision import Label, resolve
+from evalcov_pipeline.core.labels.decision import Label, Purpose, resolve
 from evalcov_pipeline.core.labels.suggestions import Group, Suggestion, Verdict, suggest
 from evalcov_pipeline.llm.endpoint import Answers, ask
 from evalcov_pipeline.llm.prompt import Example, Question, digest, prompt
@@ -134,10 +134,10 @@ def decided_by_people(con: duckdb.DuckDBPyConnection) -> dict[str, Decided]:
         SELECT q.task_id, cluster_key, text_hash, text, q.category AS hint, raters_wanted,
                rater, keep, passed, expected, a.category, note, first_at, "at"
         FROM annotation_queue q JOIN annotations a USING (task_id)
-        WHERE purpose = 'new_case' AND cluster_key IS NOT NULL AND via != ?
+        WHERE purpose = ? AND cluster_key IS NOT NULL AND via != ?
         ORDER BY q.task_id, rater
         """,
-        [SUGGESTED],
+        [Purpose.NEW_CASE.value, SUGGESTED],
     ).to_dicts():
         tasks[row["task_id"]] = row
         said[row["task_id"]].append(Label(**{name: row[name] for name in Label.__annotations__}))
@@ -164,12 +164,13 @@ def waiting_tasks(con: duckdb.DuckDBPyConnection) -> list[Row]:
         con,
         """
         SELECT * FROM annotation_queue q
-        WHERE purpose = 'new_case' AND status = 'open' AND cluster_key IS NOT NULL
+        WHERE purpose = ? AND status = 'open' AND cluster_key IS NOT NULL
           AND NOT EXISTS (SELECT 1 FROM annotations a WHERE a.task_id = q.task_id)
           AND NOT EXISTS (
             SELECT 1 FROM refresh_candidates c WHERE c.task_id = q.task_id AND c.unit = 'session')
         ORDER BY priority DESC, created_at, task_id
         """,
+        [Purpose.NEW_CASE.value],
     ).to_dicts()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from evalcov_pipeline.core.labels.decision import Label, Outcome, resolve
+from evalcov_pipeline.core.labels.decision import Label, Outcome, Purpose, resolve
 from evalcov_pipeline.storage.warehouse import Columns, frame, insert, one_row
 
 WAITING = ("open", "labelled", "adjudicate")
@@ -165,7 +165,7 @@ def record_labels(
             unknown.append((number, label["task_id"]))
             continue
         suggested = via == SUGGESTED or label["rater"].split(":")[0] == SUGGESTED
-        if suggested and known[label["task_id"]] != "new_case":
+        if suggested and known[label["task_id"]] != Purpose.NEW_CASE:
             refused.append((number, label["task_id"]))
             continue
         event = {name: label.get(name) for name in _EVENTS}
@@ -259,8 +259,8 @@ def outcomes_of(
     failed = dict(
         con.execute(
             "SELECT task_id, answer FROM annotation_queue"
-            " WHERE list_contains($1, task_id) AND purpose != 'new_case'",
-            [list(raters_wanted)],
+            " WHERE list_contains($1, task_id) AND purpose != $2",
+            [list(raters_wanted), Purpose.NEW_CASE.value],
         ).fetchall()
     )
     return {

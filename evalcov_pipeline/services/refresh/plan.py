@@ -14,6 +14,7 @@ import orjson
 import polars as pl
 
 from evalcov_pipeline.core.coverage.score import QueryScore
+from evalcov_pipeline.core.labels.decision import Purpose
 from evalcov_pipeline.core.refresh.plan import (
     RefreshInputs,
     RefreshPlan,
@@ -266,7 +267,8 @@ def _keep_rate(con: duckdb.DuckDBPyConnection, settings: RefreshSettings) -> flo
     """Share of candidates that people kept so far, drawn toward the rate of the settings."""
     kept, decided = con.execute(
         "SELECT count(*) FILTER (status = 'kept'), count(*) FROM annotation_queue"
-        " WHERE purpose = 'new_case' AND status IN ('kept', 'rejected')"
+        " WHERE purpose = ? AND status IN ('kept', 'rejected')",
+        [Purpose.NEW_CASE.value],
     ).fetchall()[0]
     return float((kept + _PRIOR_LABELS * settings.keep_rate) / (decided + _PRIOR_LABELS))
 

@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 import polars as pl
 
-from evalcov_pipeline.services.labels.tasks import conversation, task_id
+from evalcov_pipeline.core.labels.decision import Purpose
+from evalcov_pipeline.services.labels.tasks import build_tasks, conversation, task_id
 from evalcov_pipeline.settings import Settings
 
 DEFAULT_ROUTE = "default"
@@ -47,7 +48,7 @@ def candidate_rows(plan_id: str, drawn: pl.DataFrame, facts: pl.DataFrame) -> pl
             rank=pl.int_range(1, pl.len() + 1),
             status=pl.lit("open"),
             task_id=pl.col("text_hash").map_elements(
-                lambda text: task_id(plan_id, text), pl.String
+                lambda text: task_id(Purpose.NEW_CASE, plan_id, text), pl.String
             ),
         )
         .join(facts.select("cluster_id", "cluster_key"), on="cluster_id", how="left")
@@ -90,7 +91,7 @@ def task_rows(
 ) -> pl.DataFrame:
     """Rows of `annotation_queue`: redacted; visible failures first, then in order of the draw."""
     first = pl.int_range(pl.len(), 0, -1) / pl.len()
-    return (
+    tasks = (
         _with_conversations(rows, said, settings)
         .join(
             facts.select("cluster_id", cluster_label="label"),
@@ -104,16 +105,16 @@ def task_rows(
         )
         .select(
             "task_id", "plan_id", "text_hash", "cluster_id", "cluster_key", "cluster_label",
-            "category", "reason", "source", "trace_id", "turn_index", "status", "route",
+            "category", "reason", "source", "trace_id", "turn_index", "route",
             "priority", "context", "answer", "tools", "outcome",
             text="query",
-            purpose=pl.lit("new_case"),
             selection=pl.lit("verdict_blind"),
             designed=pl.col("pool") != "random",
-            raters_wanted=pl.lit(settings.refresh.raters),
-            created_at=pl.lit(created_at, pl.Datetime("us")),
         )
     )  # fmt: skip
+    return build_tasks(
+        tasks, Purpose.NEW_CASE, raters_wanted=settings.refresh.raters, created_at=created_at
+    )
 
 
 def _with_conversations(rows: pl.DataFrame, said: pl.DataFrame, settings: Settings) -> pl.DataFrame:
