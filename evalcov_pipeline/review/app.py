@@ -23,12 +23,18 @@ from starlette.routing import Route
 
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.review import pages
-from evalcov_pipeline.review.cases import Neighbourhood, read_case, read_progress, tasks_to_show
 from evalcov_pipeline.review.desk import Desk, Seat
+from evalcov_pipeline.review.forms import rating_typed
 from evalcov_pipeline.review.guard import Guard
-from evalcov_pipeline.review.labels import Answer, Conflict, labels_on, record, take_back
 from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.labels.queue import SUGGESTED, task
+from evalcov_pipeline.services.labels.rating import Conflict, Rating, labels_on, record, take_back
+from evalcov_pipeline.services.labels.view import (
+    Neighbourhood,
+    read_progress,
+    tasks_to_show,
+    view_task,
+)
 from evalcov_pipeline.services.traffic.texts import redactor
 from evalcov_pipeline.settings import Settings
 
@@ -77,7 +83,7 @@ def make_app(
 
 
 @dataclass
-class Asked:
+class Submission:
     """An action that somebody asks for.
 
     Attributes:
@@ -91,9 +97,9 @@ class Asked:
     name: str | None
 
     @property
-    def answer(self) -> Answer:
+    def rating(self) -> Rating:
         """What was typed about a case."""
-        return Answer.typed(self.form)
+        return rating_typed(self.form)
 
     @property
     def task_id(self) -> str:
@@ -148,26 +154,26 @@ class Site:
         seat: Seat,
         *,
         fill: str = "",
-        typed: Answer | None = None,
+        typed: Rating | None = None,
         problem: str | None = None,
     ) -> Response:
-        """The case on the screen of a seat, filled with what was typed or is asked to be taken."""
+        """The case on the screen of a seat, filled with what was typed or is asked to be taken over."""
         with self._warehouse.reader() as con:
             progress = pages.progress(read_progress(con, seat.rater), seat.route)
-            case = read_case(con, seat.task_id, self._neighbourhood) if seat.task_id else None
+            view = view_task(con, seat.task_id, self._neighbourhood) if seat.task_id else None
             labels = labels_on(con, seat.task_id) if seat.task_id else []
-        if case is None:
+        if view is None:
             return self._render("end", 200, seat=seat, progress=progress)
-        task_id, status = case.task["task_id"], case.task["status"]
-        draft = seat.drafts.get(task_id, Answer())
-        if labels and status in ("kept", "rejected") and not case.begun:
+        task_id, status = view.task["task_id"], view.task["status"]
+        draft = seat.drafts.get(task_id, Rating())
+        if labels and status in ("kept", "rejected") and not view.begun:
             reason = "This case was decided in the meantime."
             return self._render(
-                "conflict", 200, seat=seat, reason=reason, labels=labels, answer=draft
+                "conflict", 200, seat=seat, reason=reason, labels=labels, rating=draft
             )
-        filled = typed or pages.fill(case, fill) or (draft.is_blank and case.begun) or draft
+        filled = typed or pages.fill(view, fill) or (draft.is_blank and view.begun) or draft
         return self._render(
-            "case", 422 if problem else 200, seat=seat, progress=progress, case=case,
+            "task", 422 if problem else 200, seat=seat, progress=progress, view=view,
             filled=filled, why=problem,
         )  # fmt: skip
 
@@ -176,80 +182,80 @@ class Site:
 
     # What is done
 
-    def post(self, action: Callable[[Asked], Response | None]) -> Callable[[Request], Any]:
+    def post(self, action: Callable[[Submission], Response | None]) -> Callable[[Request], Any]:
         """An endpoint that does one action at a time, for forms of this server alone."""
 
         async def endpoint(request: Request) -> Response:
             form = dict(parse_qsl((await request.body()).decode(errors="replace")))
             name = request.cookies.get(self._cookie)
-            asked = Asked(form, self._desk.seat(name), name)
-            request.state.asked = asked
-            return await run_in_threadpool(self._act, action, asked)
+            sent = Submission(form, self._desk.seat(name), name)
+            request.state.sent = sent
+            return await run_in_threadpool(self._act, action, sent)
 
         return endpoint
 
-    def _act(self, action: Callable[[Asked], Response | None], asked: Asked) -> Response:
-        sent = asked.form.get("token", "").encode()
-        known = secrets.compare_digest(sent, self._token.encode())
-        if not known or (asked.seat is None and action != self.start):
-            return self._render("stranger", 403, answer=asked.answer)
+    def _act(self, action: Callable[[Submission], Response | None], sent: Submission) -> Response:
+        token = sent.form.get("token", "").encode()
+        known = secrets.compare_digest(token, self._token.encode())
+        if not known or (sent.seat is None and action != self.start):
+            return self._render("stranger", 403, rating=sent.rating)
         with self._desk.acting:
-            return action(asked) or RedirectResponse("/", 303)
+            return action(sent) or RedirectResponse("/", 303)
 
-    def start(self, asked: Asked) -> Response | None:
+    def start(self, sent: Submission) -> Response | None:
         """Take a seat, or change the name or the queue."""
-        rater = " ".join(asked.form.get("rater", "").split())
-        seat = Seat(rater, asked.form.get("route") or None)
+        rater = " ".join(sent.form.get("rater", "").split())
+        seat = Seat(rater, sent.form.get("route") or None)
         if not rater or len(rater) > _LONGEST_NAME or rater.split(":")[0] == SUGGESTED:
             problem = f"A name has 1 to {_LONGEST_NAME} characters and is not “{SUGGESTED}”."
             return self._start_page(seat, problem=problem)
-        self._desk.leave(asked.name)
+        self._desk.leave(sent.name)
         name = self._desk.sit(seat)
         self._give_next(seat)
         response = RedirectResponse("/", 303)
         response.set_cookie(self._cookie, name, httponly=True, samesite="strict")
         return response
 
-    def save(self, asked: Asked) -> Response | None:
+    def save(self, sent: Submission) -> Response | None:
         """Record a label and go on."""
-        seat, answer, task_id = _seat(asked), asked.answer, asked.task_id
+        seat, rating, task_id = _seat(sent), sent.rating, sent.task_id
         with self._warehouse.reader() as con:
             about = task(con, task_id)
-        if problem := answer.problem or (about and answer.gap(about)):
+        if problem := rating.problem or (about and rating.gap(about)):
             if task_id == seat.task_id:
-                return self._page(seat, typed=answer, problem=problem)
-            return self._conflict(seat, problem, task_id, answer)
+                return self._page(seat, typed=rating, problem=problem)
+            return self._conflict(seat, problem, task_id, rating)
         try:
             with self._warehouse.writer() as con:
                 record(
-                    con, task_id, seat.rater, answer, at=self._now(), redact_all=self._redact_all,
-                    adjudicates=asked.form.get("adjudicates") == "yes",
+                    con, task_id, seat.rater, rating, at=self._now(), redact_all=self._redact_all,
+                    adjudicates=sent.form.get("adjudicates") == "yes",
                 )  # fmt: skip
                 done = [*seat.labelled, task_id]
                 waiting = tasks_to_show(con, seat.rater, seat.route, done)
         except Conflict as conflict:
-            return self._conflict(seat, str(conflict), task_id, answer)
+            return self._conflict(seat, str(conflict), task_id, rating)
         if task_id not in seat.labelled:
             seat.labelled.append(task_id)
         seat.drafts.pop(task_id, None)
-        seat.said = f"Saved: {'kept' if answer.keep else 'rejected'}."
+        seat.notice = f"Saved: {'kept' if rating.keep else 'rejected'}."
         self._desk.give_next(seat, waiting, self._now())
         return None
 
-    def skip(self, asked: Asked) -> None:
+    def skip(self, sent: Submission) -> None:
         """Put a case off; what was typed is kept for later."""
-        seat = _seat(asked)
-        self._keep_draft(asked)
-        seat.skipped.add(asked.task_id)
-        seat.said = "Skipped."
+        seat = _seat(sent)
+        self._keep_draft(sent)
+        seat.skipped.add(sent.task_id)
+        seat.notice = "Skipped."
         self._give_next(seat)
 
-    def undo(self, asked: Asked) -> Response | None:
+    def undo(self, sent: Submission) -> Response | None:
         """Take the last label back and show its case again."""
-        seat = _seat(asked)
-        self._keep_draft(asked)
+        seat = _seat(sent)
+        self._keep_draft(sent)
         if not seat.labelled:
-            seat.said = "There is no label to take back."
+            seat.notice = "There is no label to take back."
             return None
         task_id = seat.labelled[-1]
         try:
@@ -259,17 +265,17 @@ class Site:
                 )
         except Conflict as conflict:
             seat.labelled.pop()
-            return self._conflict(seat, str(conflict), task_id, Answer())
+            return self._conflict(seat, str(conflict), task_id, Rating())
         seat.labelled.pop()
-        seat.said = "Your last label was taken back."
+        seat.notice = "Your last label was taken back."
         self._desk.give(seat, task_id, self._now())
         return None
 
-    def next(self, asked: Asked) -> None:
+    def next(self, sent: Submission) -> None:
         """Go on; with `again`, through what was skipped too."""
-        seat = _seat(asked)
-        seat.said = ""
-        if asked.form.get("again"):
+        seat = _seat(sent)
+        seat.notice = ""
+        if sent.form.get("again"):
             seat.skipped.clear()
         self._give_next(seat)
 
@@ -278,31 +284,31 @@ class Site:
             waiting = tasks_to_show(con, seat.rater, seat.route, seat.labelled)
         self._desk.give_next(seat, waiting, self._now())
 
-    def _keep_draft(self, asked: Asked) -> None:
-        if not asked.answer.is_blank:
-            _seat(asked).drafts[asked.task_id] = asked.answer
+    def _keep_draft(self, sent: Submission) -> None:
+        if not sent.rating.is_blank:
+            _seat(sent).drafts[sent.task_id] = sent.rating
 
     # What stands in the way
 
-    def _conflict(self, seat: Seat, reason: str, task_id: str, answer: Answer) -> Response:
+    def _conflict(self, seat: Seat, reason: str, task_id: str, rating: Rating) -> Response:
         """Who was faster, and what was typed in vain; an adjudicator finds it in the form."""
-        seat.said = ""
-        if not answer.is_blank:
-            seat.drafts[task_id] = answer
+        seat.notice = ""
+        if not rating.is_blank:
+            seat.drafts[task_id] = rating
         with self._warehouse.reader() as con:
             labels = labels_on(con, task_id)
-        return self._render("conflict", 409, seat=seat, reason=reason, labels=labels, answer=answer)
+        return self._render("conflict", 409, seat=seat, reason=reason, labels=labels, rating=rating)
 
     def trouble(self, request: Request, error: Exception) -> Response:
         """What is wrong with the warehouse; nothing was recorded."""
-        asked = getattr(request.state, "asked", None)
-        answer = asked.answer if asked else Answer()
-        return self._render("trouble", 503, reason=str(error), answer=answer)
+        sent = getattr(request.state, "sent", None)
+        rating = sent.rating if sent else Rating()
+        return self._render("trouble", 503, reason=str(error), rating=rating)
 
 
-def _seat(asked: Asked) -> Seat:
-    assert asked.seat is not None
-    return asked.seat
+def _seat(sent: Submission) -> Seat:
+    assert sent.seat is not None
+    return sent.seat
 
 
 def _static(name: str) -> Callable[[Request], Response]:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from evalcov_pipeline.review.labels import Answer
+from evalcov_pipeline.services.labels.rating import Rating
 
 LEASE = timedelta(minutes=10)
 """How long a case stays with the browser that it was given to."""
@@ -31,7 +31,7 @@ class Seat:
         skipped: cases put off.
         labelled: cases labelled from here, oldest first.
         drafts: what was typed about cases that are not labelled yet.
-        said: what the last action did, for the rater.
+        notice: what the last action did, for the rater.
     """
 
     rater: str
@@ -40,8 +40,8 @@ class Seat:
     since: datetime = datetime.min
     skipped: set[str] = field(default_factory=set)
     labelled: list[str] = field(default_factory=list)
-    drafts: dict[str, Answer] = field(default_factory=dict)
-    said: str = ""
+    drafts: dict[str, Rating] = field(default_factory=dict)
+    notice: str = ""
 
 
 class Desk:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from evalcov_pipeline.review.cases import Case
-from evalcov_pipeline.review.labels import Answer
+from evalcov_pipeline.services.labels.rating import Rating
+from evalcov_pipeline.services.labels.view import TaskView
 
 if TYPE_CHECKING:
     import jinja2
@@ -24,34 +24,34 @@ def environment(*, token: str, now: Callable[[], datetime]) -> jinja2.Environmen
     """
     import jinja2
 
-    found = jinja2.Environment(
+    pages = jinja2.Environment(
         loader=jinja2.PackageLoader("evalcov_pipeline.review"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    found.globals["token"] = token
-    found.filters |= {
+    pages.globals["token"] = token
+    pages.filters |= {
         "ago": lambda instant: _ago(instant, now()),
         "percent": lambda share: f"{share:.1%}" if 0 < share < 0.1 else f"{share:.0%}",
         "words": lambda name: name.replace("_", " "),
     }
-    return found
+    return pages
 
 
-def fill(case: Case, which: str) -> Answer | None:
+def fill(view: TaskView, which: str) -> Rating | None:
     """What a rater asked to take over into the form: `suggestion`, or a label by its number.
 
     Returns:
         None where nothing was asked for, or nothing may be taken over.
     """
-    if case.is_blind:
+    if view.is_blind:
         return None
-    if which == "suggestion" and case.suggestion:
-        return case.suggestion.answer
-    offered = {str(number): label for number, label in enumerate(case.labels, 1)}
-    return Answer.of(offered[which]) if which in offered else None
+    if which == "suggestion" and view.suggestion:
+        return view.suggestion.rating
+    offered = {str(number): label for number, label in enumerate(view.labels, 1)}
+    return Rating.of(offered[which]) if which in offered else None
 
 
 def progress(routes: Sequence[Mapping[str, Any]], route: str | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Labels given on the page: recorded only if they still count, taken back while nobody followed."""
+"""A rater's word on a task: recorded only if it still counts, taken back while nobody followed."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from typing import Any
 
 import duckdb
 
-from evalcov_pipeline.core.labels.decision import lacks_truth, makes_regression
+from evalcov_pipeline.core.labels.decision import Purpose, lacks_truth, makes_regression
 from evalcov_pipeline.services.labels.merging import is_unanswered
 from evalcov_pipeline.services.labels.queue import SUGGESTED, record_labels, task
 from evalcov_pipeline.storage.warehouse import frame
 
 VIA = "review"
 _LONGEST = {"expected": 20_000, "category": 200, "note": 5_000}
-_DECISIONS = {"keep": True, "reject": False}
-_VERDICTS = {"pass": True, "fail": False}
 
 
 class Conflict(Exception):
@@ -25,8 +23,8 @@ class Conflict(Exception):
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a rater says about a case; `keep` is None as long as it is undecided."""
+class Rating:
+    """What a rater says about a task; `keep` is None as long as it is undecided."""
 
     keep: bool | None = None
     passed: bool | None = None
@@ -35,8 +33,8 @@ class Answer:
     note: str | None = None
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> Answer:
-        """The answer in a label or a suggestion; values of the wrong type are left out."""
+    def of(cls, row: Mapping[str, Any]) -> Rating:
+        """The rating in a label or a suggestion; values of the wrong type are left out."""
         keep, passed = row.get("keep"), row.get("passed")
         expected, category, note = row.get("expected"), row.get("category"), row.get("note")
         return cls(
@@ -47,25 +45,14 @@ class Answer:
             note=note if isinstance(note, str) else None,
         )
 
-    @classmethod
-    def typed(cls, form: Mapping[str, str]) -> Answer:
-        """The answer in a form."""
-        return cls(
-            keep=_DECISIONS.get(form.get("keep", "")),
-            passed=_VERDICTS.get(form.get("passed", "")),
-            expected=_typed(form, "expected"),
-            category=_typed(form, "category"),
-            note=_typed(form, "note"),
-        )
-
     @property
     def is_blank(self) -> bool:
         """Whether nothing was said."""
-        return self == Answer()
+        return self == Rating()
 
     @property
     def problem(self) -> str | None:
-        """Why the answer cannot be recorded, or None."""
+        """Why the rating cannot be recorded, or None."""
         for name, longest in _LONGEST.items():
             if len(getattr(self, name) or "") > longest:
                 return f"The field “{name}” holds more than {longest:,} characters."
@@ -77,11 +64,12 @@ class Answer:
         Args:
             task: row of `annotation_queue`.
         """
-        if not self.keep or task["purpose"] not in ("failure", "incident"):
+        purpose = Purpose(task["purpose"])
+        if not self.keep or purpose not in (Purpose.FAILURE, Purpose.INCIDENT):
             return None
-        if task["purpose"] == "failure" and task["answer"] and self.passed is None:
+        if purpose is Purpose.FAILURE and task["answer"] and self.passed is None:
             return "Say whether production’s answer was good: that is what this case is about."
-        if not makes_regression(Purpose(task["purpose"]), self.passed):
+        if not makes_regression(purpose, self.passed):
             return None
         failed = None if self.passed else task["answer"]
         if (reason := lacks_truth(self.expected, failed)) is None:
@@ -106,7 +94,7 @@ def record(
     con: duckdb.DuckDBPyConnection,
     task_id: str,
     rater: str,
-    answer: Answer,
+    rating: Rating,
     *,
     adjudicates: bool,
     at: datetime,
@@ -120,7 +108,7 @@ def record(
         con: a writing connection.
         task_id: what it is about.
         rater: who says so.
-        answer: with a decision.
+        rating: with a decision.
         adjudicates: the rater saw the labels that disagree.
         at: now, naive UTC.
         redact_all: takes personal data out of texts.
@@ -128,22 +116,22 @@ def record(
     Raises:
         Conflict: no label of this rater is wanted on the task any more, or not in this way.
     """
-    found = task(con, task_id)
-    if found is None:
+    queued = task(con, task_id)
+    if queued is None:
         raise Conflict("This case is no longer in the queue.")
-    answer = _redacted(answer, redact_all)
+    rating = _redacted(rating, redact_all)
     labels = labels_on(con, task_id)
     mine = next((row for row in labels if row["rater"] == rater), None)
     if mine is not None:
-        if Answer.of(mine) == answer:
+        if Rating.of(mine) == rating:
             return
-        if not is_unanswered(con, found):
+        if not is_unanswered(con, queued):
             raise Conflict("You labelled this case in the meantime.")
-    elif labels and found["status"] in ("kept", "rejected") and not is_unanswered(con, found):
+    elif labels and queued["status"] in ("kept", "rejected") and not is_unanswered(con, queued):
         raise Conflict("This case was decided in the meantime.")
-    if found["status"] == "adjudicate" and not adjudicates:
+    if queued["status"] == "adjudicate" and not adjudicates:
         raise Conflict("Two people labelled this case in the meantime, and they disagree.")
-    _say(con, task_id, rater, answer, at=at, redact_all=redact_all)
+    _record(con, task_id, rater, rating, at=at, redact_all=redact_all)
 
 
 def take_back(
@@ -153,7 +141,7 @@ def take_back(
     *,
     at: datetime,
     redact_all: Callable[[Sequence[str]], list[str]],
-) -> Answer:
+) -> Rating:
     """Take a rater's label back.
 
     Returns:
@@ -168,35 +156,34 @@ def take_back(
         raise Conflict("Your label on this case was taken back already.")
     if labels[-1] is not mine:
         raise Conflict("Somebody labelled this case after you, so your label stays.")
-    _say(con, task_id, rater, Answer(), at=at, redact_all=redact_all, withdrawn=True)
-    found = task(con, task_id)
-    return Answer() if found and found["purpose"] == "calibration" else Answer.of(mine)
+    _record(con, task_id, rater, Rating(), at=at, redact_all=redact_all, withdrawn=True)
+    queued = task(con, task_id)
+    return (
+        Rating()
+        if queued and Purpose(queued["purpose"]) is Purpose.CALIBRATION
+        else Rating.of(mine)
+    )
 
 
-def _say(
+def _record(
     con: duckdb.DuckDBPyConnection,
     task_id: str,
     rater: str,
-    answer: Answer,
+    rating: Rating,
     *,
     at: datetime,
     redact_all: Callable[[Sequence[str]], list[str]],
     withdrawn: bool = False,
 ) -> None:
-    said = {"task_id": task_id, "rater": rater, "withdrawn": withdrawn, "at": at}
-    label = said | asdict(answer)
+    told = {"task_id": task_id, "rater": rater, "withdrawn": withdrawn, "at": at}
+    label = told | asdict(rating)
     record_labels(con, [label], via=VIA, recorded_at=at, redact_all=redact_all)
 
 
-def _redacted(answer: Answer, redact_all: Callable[[Sequence[str]], list[str]]) -> Answer:
-    """The answer as it will be recorded."""
+def _redacted(rating: Rating, redact_all: Callable[[Sequence[str]], list[str]]) -> Rating:
+    """The rating as it will be recorded."""
 
     def clean(text: str | None) -> str | None:
         return redact_all([text])[0] if text else text
 
-    return replace(answer, expected=clean(answer.expected), note=clean(answer.note))
-
-
-def _typed(form: Mapping[str, str], name: str) -> str | None:
-    """A text as a browser sends it, with the line ends of everybody else; None for a blank one."""
-    return form.get(name, "").replace("\r\n", "\n").strip() or None
+    return replace(rating, expected=clean(rating.expected), note=clean(rating.note))

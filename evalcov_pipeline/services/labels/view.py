@@ -1,4 +1,4 @@
-"""A case as a rater sees it: what was said, why it is asked about, what the suite has like it."""
+"""A task as a rater sees it: what was said, why it is asked about, what the suite has like it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from evalcov_pipeline.core.labels.decision import Purpose
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats.conversations import calls_in_words
 from evalcov_pipeline.formats.messages import content, parsed
-from evalcov_pipeline.review.labels import Answer, labels_on
 from evalcov_pipeline.services.labels.merging import is_unanswered, unanswered_tasks
 from evalcov_pipeline.services.labels.queue import WAITING, tasks_for
+from evalcov_pipeline.services.labels.rating import Rating, labels_on
 from evalcov_pipeline.services.traffic.vectors import vector_cache
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.vectors import VectorCache
@@ -26,31 +27,31 @@ MOST_NEIGHBOURS = 5
 
 
 @dataclass(frozen=True)
-class Suggestion:
+class ShownSuggestion:
     """A label that no person gave.
 
     Attributes:
-        answer: what it says.
+        rating: what it says.
         by: what made it.
         confidence: of its maker, 0..1.
         neighbours: what it was made from.
     """
 
-    answer: Answer
+    rating: Rating
     by: str | None
     confidence: float | None
     neighbours: Sequence[str]
 
 
 @dataclass(frozen=True)
-class Case:
+class TaskView:
     """A task and what there is to know about it.
 
     Attributes:
         task: row of `annotation_queue`, with production_share, cluster_status and eval_cases of its
             cluster in the newest score and its gap_score, where they are known.
         turns: role and text of what was said before the query, and what was called, in words.
-        labels: those that disagree, where this case has to be adjudicated.
+        labels: those that disagree, where the task has to be adjudicated.
         begun: what was said of a kept failure that still wants an expected answer; None for others.
         suggestion: None where there is none, and for all but new cases: people alone say what was
             right about a failure, and nothing may sway the rater of a calibration.
@@ -62,21 +63,21 @@ class Case:
     task: Mapping[str, Any]
     turns: Sequence[tuple[str, str, str]]
     labels: Sequence[Mapping[str, Any]]
-    begun: Answer | None
-    suggestion: Suggestion | None
+    begun: Rating | None
+    suggestion: ShownSuggestion | None
     neighbours: Sequence[Mapping[str, Any]] | None
     categories: Sequence[str]
 
     @property
     def is_blind(self) -> bool:
-        """Whether the rater may see nothing but the case itself."""
-        return bool(self.task["purpose"] == "calibration")
+        """Whether the rater may see nothing but the task itself."""
+        return Purpose(self.task["purpose"]) is Purpose.CALIBRATION
 
 
-def read_case(
+def view_task(
     con: duckdb.DuckDBPyConnection, task_id: str, neighbourhood: Neighbourhood
-) -> Case | None:
-    """The case of a task, or None where there is no such task."""
+) -> TaskView | None:
+    """All that there is to know about a task, or None where there is no such task."""
     task = one_row(
         con,
         """
@@ -93,15 +94,17 @@ def read_case(
     )
     if task is None:
         return None
-    blind = task["purpose"] == "calibration"
+    purpose = Purpose(task["purpose"])
     labels = labels_on(con, task_id)
-    return Case(
+    return TaskView(
         task=task,
         turns=_turns(task["context"]),
         labels=labels if task["status"] == "adjudicate" else [],
-        begun=Answer.of(labels[-1]) if is_unanswered(con, task) else None,
-        suggestion=_suggestion(task["suggestion"]) if task["purpose"] == "new_case" else None,
-        neighbours=None if blind else neighbourhood.of(con, task["text_hash"]),
+        begun=Rating.of(labels[-1]) if is_unanswered(con, task) else None,
+        suggestion=_suggestion(task["suggestion"]) if purpose is Purpose.NEW_CASE else None,
+        neighbours=None
+        if purpose is Purpose.CALIBRATION
+        else neighbourhood.of(con, task["text_hash"]),
         categories=frame(
             con,
             "SELECT DISTINCT category FROM eval_cases WHERE status = 'active'"
@@ -207,17 +210,17 @@ class Neighbourhood:
         self._vectors |= dict(zip(present, cache.get(present), strict=True))
 
 
-def _suggestion(recorded: str | None) -> Suggestion | None:
+def _suggestion(recorded: str | None) -> ShownSuggestion | None:
     """The suggestion of a task; what it does not say is None."""
-    said = parsed(recorded)
-    if not isinstance(said, Mapping):
+    suggestion = parsed(recorded)
+    if not isinstance(suggestion, Mapping):
         return None
-    confidence = said.get("confidence")
-    return Suggestion(
-        answer=Answer.of(said),
-        by=said.get("by"),
+    confidence = suggestion.get("confidence")
+    return ShownSuggestion(
+        rating=Rating.of(suggestion),
+        by=suggestion.get("by"),
         confidence=confidence if isinstance(confidence, int | float) else None,
-        neighbours=[_neighbour(near) for near in said.get("neighbours") or []],
+        neighbours=[_neighbour(near) for near in suggestion.get("neighbours") or []],
     )
 
 
@@ -235,9 +238,9 @@ def _turns(context: str | None) -> list[tuple[str, str, str]]:
     messages = parsed(context) if context else []
     if not isinstance(messages, list):
         return []
-    said = [
+    shown = [
         (str(m.get("role") or "unknown"), content(m) or "", calls_in_words(m))
         for m in messages
         if isinstance(m, Mapping)
     ]
-    return [(role, text, called) for role, text, called in said if text or called]
+    return [(role, text, called) for role, text, called in shown if text or called]
