@@ -16,15 +16,11 @@ _LONGEST = 24
 
 def print_audit(settings: Settings, quarter: str) -> None:
     """Print the audit of a quarter, the most urgent kinds of failure first."""
+    from evalcov_pipeline.services.failures.audit import read_audit
     from evalcov_pipeline.services.home import warehouse_of
-    from evalcov_pipeline.storage.warehouse import frame
 
     with warehouse_of(settings).reader() as con:
-        rows = frame(
-            con,
-            "SELECT * FROM failure_audit WHERE quarter = ? ORDER BY rank",
-            [quarter],
-        ).to_dicts()
+        rows = read_audit(con, quarter).to_dicts()
     if not rows:
         click.echo(
             f"Failure audit of {quarter}: neither people nor incidents have named a kind of failure"

@@ -109,26 +109,27 @@ def close_loop(settings: Settings, budget: int) -> None:
 
     from evalcov_pipeline.cli import jobs
     from evalcov_pipeline.cli.progress import say
+    from evalcov_pipeline.core.labels.decision import Purpose
     from evalcov_pipeline.defs.support.partitions import now
     from evalcov_pipeline.services.home import warehouse_of
     from evalcov_pipeline.services.labels.queue import record_labels, tasks_for
+    from evalcov_pipeline.services.refresh.plan import read_plans
     from evalcov_pipeline.services.traffic.texts import redactor
     from evalcov_pipeline.storage.lake import traffic_span
-    from evalcov_pipeline.storage.warehouse import frame, size
 
     warehouse = warehouse_of(settings)
     with warehouse.reader() as con:
-        planned = size(con, "refresh_plans")
+        planned = not read_plans(con).is_empty()
     if not planned:
         config = {"refresh_plans": {"config": {"trigger": "manual", "budget": budget}}}
         with jobs.instance(settings) as instance:
             jobs.run_job(settings, "refresh", instance, ops=config)
     with warehouse.writer() as con:
-        asked = tasks_for(con, RATER).filter(pl.col("purpose") == "new_case")
+        tasks = tasks_for(con, RATER).filter(pl.col("purpose") == Purpose.NEW_CASE.value)
         labels = [
             {"task_id": task["task_id"], "rater": RATER, "keep": number % 5 != 4, "passed": True}
             | {"expected": task["answer"], "category": task["category"]}
-            for number, task in enumerate(asked.iter_rows(named=True))
+            for number, task in enumerate(tasks.iter_rows(named=True))
         ]
         record_labels(
             con,
@@ -143,9 +144,7 @@ def close_loop(settings: Settings, budget: int) -> None:
         assert span is not None
         run_weeks(settings, "weekly_coverage", span[1].date())
     with warehouse.reader() as con:
-        plan = frame(
-            con, "SELECT * FROM refresh_plans WHERE n_kept IS NOT NULL ORDER BY plan_id LIMIT 1"
-        ).to_dicts()[0]
+        plan = read_plans(con).drop_nulls("n_kept").row(0, named=True)
     click.echo(
         f"\nRefresh {plan['plan_id']}: {plan['n_candidates']} queries drawn,"
         f" {plan['n_kept']} kept; divergence {plan['jsd_before']:.3f} before,"

@@ -31,8 +31,6 @@ def _checks(settings: Settings) -> Iterator[tuple[str, bool, str]]:
     """Name, verdict and finding of each check."""
     from importlib.metadata import version
 
-    import duckdb
-
     from evalcov_pipeline.embedding import EmbeddingModelError
     from evalcov_pipeline.services.evals.incidents import INCIDENTS, lost_incident
     from evalcov_pipeline.services.evals.ledger import broken_link, head, regression_cases
@@ -44,7 +42,7 @@ def _checks(settings: Settings) -> Iterator[tuple[str, bool, str]]:
     from evalcov_pipeline.storage.warehouse import one_row
 
     yield "python", sys.version_info >= (3, 11), sys.version.split()[0]
-    yield "duckdb", duckdb.__version__ < "2", f"{duckdb.__version__} (below 2 is supported)"
+    yield "duckdb", version("duckdb") < "2", f"{version('duckdb')} (below 2 is supported)"
     yield "dagster", True, version("dagster")
     writable, found = _home(settings.home.absolute())
     yield "home", writable, found

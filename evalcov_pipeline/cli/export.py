@@ -18,12 +18,12 @@ from evalcov_pipeline.formats.conversations import is_conversation
 from evalcov_pipeline.formats.messages import parsed
 from evalcov_pipeline.formats.rows import inert
 from evalcov_pipeline.formats.suites import write_suite
+from evalcov_pipeline.services.evals.suite import active_cases
 from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.labels.queue import WAITING, tasks_with
 from evalcov_pipeline.services.suites.ci_suites import newest_suite
 from evalcov_pipeline.settings import Settings, get_settings
 from evalcov_pipeline.storage.files import write_beside
-from evalcov_pipeline.storage.warehouse import frame
 
 _CASE = (
     "case_id", "input", "expected", "expected_tools", "outcome", "category", "tags", "origin",
@@ -89,12 +89,7 @@ def command(
 
 def _cases(settings: Settings, format_: str, out: Path, *, only_regressions: bool) -> None:
     with warehouse_of(settings).reader() as con:
-        rows = frame(
-            con,
-            f"SELECT {', '.join(_CASE)} FROM eval_cases"
-            " WHERE status = 'active' AND (regression OR NOT $1) ORDER BY case_id",
-            [only_regressions],
-        ).to_dicts()
+        rows = active_cases(con, only_regressions=only_regressions).select(_CASE).to_dicts()
     if not rows and only_regressions:
         raise BadInput(
             what="no active case guards a known failure",

@@ -46,7 +46,8 @@ def run_refresh(settings: Settings, job: str, config: Mapping[str, Any]) -> None
     """
     from evalcov_pipeline.cli import jobs
     from evalcov_pipeline.services.home import warehouse_of
-    from evalcov_pipeline.storage.warehouse import frame, one_row
+    from evalcov_pipeline.services.labels.queue import waiting_by_route
+    from evalcov_pipeline.services.refresh.plan import read_plan
 
     with jobs.instance(settings) as instance:
         result = jobs.run_job(settings, job, instance, ops={"refresh_plans": {"config": config}})
@@ -56,19 +57,11 @@ def run_refresh(settings: Settings, job: str, config: Mapping[str, Any]) -> None
         if event.asset_key.to_user_string() == "refresh_plans"
     )
     with warehouse_of(settings).reader() as con:
-        plan = one_row(
-            con, "SELECT * FROM refresh_plans WHERE plan_id = ?", [written.metadata["plan"].value]
-        )
-        waiting = frame(
-            con,
-            "SELECT route, count(*) AS tasks FROM annotation_queue WHERE plan_id = ?"
-            " AND status IN ('open', 'labelled', 'adjudicate') GROUP BY route ORDER BY route",
-            [written.metadata["plan"].value],
-        )
-    assert plan is not None
+        plan = read_plan(con, str(written.metadata["plan"].value))
+        waiting = waiting_by_route(con, str(written.metadata["plan"].value))
     if not written.metadata["is_new"].value:
         click.echo(
-            f"plan {plan['plan_id']} still waits for {waiting['tasks'].sum()} labels, so nothing"
+            f"plan {plan['plan_id']} still waits for {sum(waiting.values())} labels, so nothing"
             " new is planned; --replace closes it"
         )
     else:
@@ -94,9 +87,9 @@ def run_refresh(settings: Settings, job: str, config: Mapping[str, Any]) -> None
     if plan["session_jsd_before"] is not None:
         before, expected = plan["session_jsd_before"], plan["session_jsd_projected"]
         click.echo(f"Divergence of sessions {_score(before)} now, {_score(expected)} expected")
-    if waiting.is_empty():
+    if not waiting:
         return
-    queues = ", ".join(f"{tasks} in {route}" for route, tasks in waiting.iter_rows())
+    queues = ", ".join(f"{tasks} in {route}" for route, tasks in waiting.items())
     click.echo(f"Waiting: {queues}")
     click.echo("Next: label them: `evalcov review`, or `evalcov export queue`")
 

@@ -8,12 +8,14 @@ import socket
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 
 import click
 
 from evalcov_pipeline.cli.progress import say
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.services.home import warehouse_of
+from evalcov_pipeline.services.labels.arrival import newest_label, reviewed_since
 from evalcov_pipeline.services.labels.merging import unanswered_tasks
 from evalcov_pipeline.services.labels.queue import WAITING, progress
 from evalcov_pipeline.settings import Settings, get_settings
@@ -37,7 +39,7 @@ def command(rater: str | None, route: str | None, port: int, no_browser: bool) -
     if not waiting:
         click.echo("nothing waits for a label; `evalcov refresh` draws queries to label")
         return
-    before = _newest_event(settings)
+    before = newest_label(settings)
     with _listening(port) as listener:
         address = f"http://{_HOST}:{listener.getsockname()[1]}"
         click.echo(f"to label: {waiting}, at {address}  (Ctrl-C when you are done)")
@@ -110,19 +112,17 @@ def _serve(settings: Settings, listener: socket.socket, rater: str, route: str |
 
 def _finish(settings: Settings, before: int) -> None:
     """Bring what was decided into the suite, and say what came and what to do next."""
-    with warehouse_of(settings).reader() as con:
-        given, withdrawn = con.execute(
-            "SELECT count(*) FILTER (NOT withdrawn), count(*) FILTER (withdrawn)"
-            " FROM annotation_events WHERE event_id > ?",
-            [before],
-        ).fetchall()[0]
-    if not given and not withdrawn:
+    reviewed = reviewed_since(settings, before, datetime.now(UTC).replace(tzinfo=None))
+    if (merged := reviewed.merged) is None:
         say("no label was given; the cases wait for the next `evalcov review`")
         return
-    from evalcov_pipeline.cli.labels import merge_labels
+    from evalcov_pipeline.cli import jobs
+    from evalcov_pipeline.defs.support import events
 
-    click.echo(f"labels given: {given}, taken back: {withdrawn}")
-    merged = merge_labels(settings, before)
+    jobs.announce(
+        settings, events.LABELS, events.labelled(reviewed.decided, merged.waiting_of_plans)
+    )
+    click.echo(f"labels given: {reviewed.given}, taken back: {reviewed.taken_back}")
     click.echo(
         f"cases added: {merged.added}, changed: {merged.changed}, retired: {merged.retired};"
         f" still waiting: {merged.waiting}{merged.remarks}"
@@ -132,12 +132,6 @@ def _finish(settings: Settings, before: int) -> None:
         if merged.added or merged.changed or merged.retired
         else "next: `evalcov review` for the cases that wait"
     )
-
-
-def _newest_event(settings: Settings) -> int:
-    with warehouse_of(settings).reader() as con:
-        newest = con.execute("SELECT coalesce(max(event_id), 0) FROM annotation_events").fetchall()
-    return int(newest[0][0])
 
 
 def _system_user() -> str:

@@ -21,41 +21,26 @@ def command(as_json: bool) -> None:
     from evalcov_pipeline.cli import jobs
     from evalcov_pipeline.defs.support import events
     from evalcov_pipeline.defs.support.partitions import now
-    from evalcov_pipeline.errors import CheckFailed
-    from evalcov_pipeline.services.evals.ledger import broken_link
-    from evalcov_pipeline.services.home import publish, warehouse_of
-    from evalcov_pipeline.services.labels.merging import merge_and_derive
-    from evalcov_pipeline.services.labels.proposals import prepare
-    from evalcov_pipeline.services.labels.suggestions import record, summary
+    from evalcov_pipeline.services.labels.arrival import suggest_labels
 
     settings = get_settings()
-    warehouse = warehouse_of(settings)
-    prepared = prepare(warehouse, settings)
-    with warehouse.writer() as con:
-        report = record(con, prepared, settings, now())
-        if labels := report.accepted + report.withdrawn:
-            if (event := broken_link(con)) is not None:
-                raise CheckFailed(
-                    f"nothing was suggested: the ledger, which accepted labels go into, is broken"
-                    f" at event {event}; see `evalcov doctor`"
-                )
-            merged, *_ = merge_and_derive(con, settings, now())
-    publish(settings)
-    counts = summary(prepared, report)
-    jobs.announce(settings, "suggestions", counts)
-    if labels:
-        jobs.announce(settings, events.LABELS, events.labelled(labels, merged.waiting_of_plans))
-    rows = report.agreement.to_dicts()
+    suggested = suggest_labels(settings, now())
+    jobs.announce(settings, "suggestions", suggested.counts)
+    if merged := suggested.merged:
+        facts = events.labelled(suggested.labels, merged.waiting_of_plans)
+        jobs.announce(settings, events.LABELS, facts)
+    rows = suggested.agreement.to_dicts()
     if as_json:
-        content = {**counts, "mode": settings.suggestions.mode, "agreement": rows}
+        mode = settings.suggestions.mode
+        content = {**suggested.counts, "mode": mode, "agreement": rows}
         click.echo(orjson.dumps(content, option=orjson.OPT_INDENT_2).decode())
         return
-    _print(settings.suggestions, counts, rows)
+    _print(settings.suggestions, suggested.counts, rows)
 
 
 def _print(rules: SuggestionSettings, counts: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    said = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in counts.items())
-    click.echo(f"suggestions (mode {rules.mode}): {said}")
+    counted = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in counts.items())
+    click.echo(f"suggestions (mode {rules.mode}): {counted}")
     if not rows:
         click.echo("Nobody has labelled queued queries yet: `evalcov review`")
         return

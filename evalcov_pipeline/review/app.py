@@ -157,7 +157,7 @@ class Site:
         typed: Rating | None = None,
         problem: str | None = None,
     ) -> Response:
-        """The case on the screen of a seat, filled with what was typed or is asked to be taken over."""
+        """The case on the screen of a seat, filled with what was typed or taken over."""
         with self._warehouse.reader() as con:
             progress = pages.progress(read_progress(con, seat.rater), seat.route)
             view = view_task(con, seat.task_id, self._neighbourhood) if seat.task_id else None

@@ -8,8 +8,8 @@ from evalcov_pipeline.defs.support.partitions import now
 from evalcov_pipeline.defs.support.resources import WarehouseResource
 from evalcov_pipeline.defs.support.specs import checked, row_count, table_spec
 from evalcov_pipeline.services.evals.ledger import broken_link
+from evalcov_pipeline.services.labels.arrival import labels_arrived
 from evalcov_pipeline.services.labels.incidents import queue_incidents
-from evalcov_pipeline.services.labels.merging import merge_and_derive
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.warehouse import size
 
@@ -47,9 +47,10 @@ def eval_suite(warehouse: WarehouseResource, settings: dg.ResourceParam[Settings
         )
     )
     with warehouse.writer() as con:
-        merged, cases, runs = merge_and_derive(con, settings, now())
+        arrival = labels_arrived(con, settings, now())
         queue_incidents(con, settings, now())
         versions = size(con, "eval_case_versions")
+    merged, cases = arrival.merged, arrival.cases
     yield dg.MaterializeResult(
         asset_key="eval_cases",
         metadata={
@@ -63,4 +64,4 @@ def eval_suite(warehouse: WarehouseResource, settings: dg.ResourceParam[Settings
         },
     )
     yield dg.MaterializeResult(asset_key="eval_case_versions", metadata=row_count(versions))
-    yield dg.MaterializeResult(asset_key="eval_runs", metadata=row_count(runs))
+    yield dg.MaterializeResult(asset_key="eval_runs", metadata=row_count(arrival.n_runs))

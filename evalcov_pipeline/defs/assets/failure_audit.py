@@ -6,9 +6,8 @@ import dagster as dg
 
 from evalcov_pipeline.defs.support.resources import WarehouseResource
 from evalcov_pipeline.defs.support.specs import row_count, table_spec
-from evalcov_pipeline.services.failures.audit import audit
+from evalcov_pipeline.services.failures.audit import audit, write_audit
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.warehouse import replace_slice
 
 _SHOWN = ["rank", "category", "status", "observed", "labelled", "assigned", "eval_cases", "reason"]
 _DEPS = [
@@ -43,7 +42,7 @@ def failure_audit(
         warehouse.warehouse, settings, date.fromisoformat(config.day) if config.day else None
     )
     with warehouse.writer() as con:
-        replace_slice(con, "failure_audit", found.rows, quarter=found.quarter.name)
+        write_audit(con, found)
     yield dg.MaterializeResult(
         asset_key="failure_audit",
         metadata={

@@ -108,6 +108,16 @@ def active_at(instant: str) -> str:
     return f"eval_case_versions.status = 'active' AND {known_at(instant)}"
 
 
+def active_cases(con: duckdb.DuckDBPyConnection, *, only_regressions: bool = False) -> pl.DataFrame:
+    """The suite of today: rows of `eval_cases`, or those of them that guard a known failure."""
+    return frame(
+        con,
+        "SELECT * FROM eval_cases WHERE status = 'active' AND (regression OR NOT $1)"
+        " ORDER BY case_id",
+        [only_regressions],
+    )
+
+
 def suite(con: duckdb.DuckDBPyConnection, as_of: datetime) -> pl.DataFrame:
     """The cases that were active at an instant, each in its version of then.
 

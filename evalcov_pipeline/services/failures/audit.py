@@ -27,7 +27,7 @@ from evalcov_pipeline.services.traffic.turns import turns_between
 from evalcov_pipeline.services.traffic.vectors import vector_cache
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.lake import naming_damage, traffic_span
-from evalcov_pipeline.storage.warehouse import Columns, Warehouse, frame
+from evalcov_pipeline.storage.warehouse import Columns, Warehouse, frame, replace_slice
 
 _TURN = [*TRACE, "turn_index"]
 _ROWS: Columns = {
@@ -171,6 +171,16 @@ def audit(warehouse: Warehouse, settings: Settings, day: date | None = None) -> 
     rows = _rows(quarter, seen, picks.join(here, on=TRACE, how="semi"), cases)
     n_labels = picks.join(here, on=TRACE, how="semi").height
     return Audit(quarter, rows, assignment, n_labels)
+
+
+def write_audit(con: duckdb.DuckDBPyConnection, held: Audit) -> None:
+    """Replace the quarter's rows of `failure_audit`."""
+    replace_slice(con, "failure_audit", held.rows, quarter=held.quarter.name)
+
+
+def read_audit(con: duckdb.DuckDBPyConnection, quarter: str) -> pl.DataFrame:
+    """Rows of `failure_audit` of a quarter, such as 2026-Q4, the most urgent first."""
+    return frame(con, "SELECT * FROM failure_audit WHERE quarter = ? ORDER BY rank", [quarter])
 
 
 def _rows(quarter: Quarter, seen: _Seen, picks: pl.DataFrame, cases: pl.DataFrame) -> pl.DataFrame:

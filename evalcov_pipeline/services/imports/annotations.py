@@ -24,7 +24,8 @@ from evalcov_pipeline.services.imports.files import (
     quarantine,
 )
 from evalcov_pipeline.services.judges.items import tasks_of_labels
-from evalcov_pipeline.services.labels.merging import MergeReport, merge_and_derive
+from evalcov_pipeline.services.labels.arrival import labels_arrived
+from evalcov_pipeline.services.labels.merging import MergeReport
 from evalcov_pipeline.services.labels.queue import record_labels
 from evalcov_pipeline.services.traffic.texts import redactor
 from evalcov_pipeline.settings import Settings
@@ -94,7 +95,7 @@ def ingest_annotations(
 ) -> AnnotationsReport:
     """Record labels, and bring queue and suite up to date with them, in one transaction.
 
-    A label is about a task or an item (see `judged_items`); an item without a task gets one.
+    A label is about a task or an item (`services.judges.items`); an item without a task gets one.
     A label counts from its `at`; without one, from when its file was last written. So a file can be
     imported again, alone or after it was edited, and an old one never undoes what was said since.
     Where a rater says two things about a task at the same time, neither is taken.
@@ -169,7 +170,7 @@ def ingest_annotations(
             rejected = sum(file.rejects.count for file in files)
             if rejected and not any(counts.values()) and not empty:
                 raise _nothing_taken(files, rejected, settings)
-            merged, *_ = merge_and_derive(con, settings, at)
+            merged = labels_arrived(con, settings, at).merged
         publish(settings)
     return AnnotationsReport(
         files=len(files), **counts, empty=empty, rejected=rejected, merged=merged

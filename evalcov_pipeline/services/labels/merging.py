@@ -13,12 +13,9 @@ import polars as pl
 
 from evalcov_pipeline.core.labels.decision import Outcome, Purpose, lacks_truth, makes_regression
 from evalcov_pipeline.core.traffic.weeks import end_of_week
-from evalcov_pipeline.services.evals.derived import derive_evals
 from evalcov_pipeline.services.evals.ledger import record_cases
 from evalcov_pipeline.services.labels.queue import count_waiting, outcomes_of, tasks_with
 from evalcov_pipeline.services.labels.tasks import conversation
-from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.lake import traffic_span
 from evalcov_pipeline.storage.warehouse import Columns, frame
 
 ACTOR = "evalcov merge"
@@ -254,15 +251,3 @@ def _retired(con: duckdb.DuckDBPyConnection, case_id: str) -> dict[str, Any]:
         "SELECT arg_max(payload, event_id) FROM eval_case_events WHERE case_id = ?", [case_id]
     ).fetchall()[0]
     return {**orjson.loads(payload), "status": "retired"}
-
-
-def merge_and_derive(
-    con: duckdb.DuckDBPyConnection, settings: Settings, at: datetime
-) -> tuple[MergeReport, pl.DataFrame, int]:
-    """Take what people decided into the ledger, and derive the suite and the runs anew.
-
-    Returns:
-        What merging did, the rows of `eval_cases`, and the number of runs.
-    """
-    oldest, newest = traffic_span(settings.lake) or (None, None)
-    return merge_decided(con, newest, at), *derive_evals(con, settings, oldest)

@@ -99,6 +99,17 @@ def count_waiting(con: duckdb.DuckDBPyConnection) -> Waiting:
     return Waiting(queries, total - queries)
 
 
+def waiting_by_route(con: duckdb.DuckDBPyConnection, plan_id: str) -> dict[str, int]:
+    """How many tasks of a refresh plan wait for people in each queue that has any."""
+    return dict(
+        con.execute(
+            "SELECT route, count(*) FROM annotation_queue"
+            " WHERE plan_id = $1 AND list_contains($2, status) GROUP BY route ORDER BY route",
+            [plan_id, list(WAITING)],
+        ).fetchall()
+    )
+
+
 def enqueue(con: duckdb.DuckDBPyConnection, tasks: pl.DataFrame) -> int:
     """Queue tasks (rows of `annotation_queue`); those that are there already stay as they are.
 

@@ -137,11 +137,23 @@ def waiting_plan(con: duckdb.DuckDBPyConnection) -> str | None:
     return row["plan_id"] if row else None
 
 
-def _recorded(con: duckdb.DuckDBPyConnection, plan_id: str, *, is_new: bool) -> Refresh:
+def read_plan(con: duckdb.DuckDBPyConnection, plan_id: str) -> Mapping[str, Any]:
+    """The row of `refresh_plans` of a plan that is there."""
     plan = one_row(con, "SELECT * FROM refresh_plans WHERE plan_id = ?", [plan_id])
     assert plan is not None
+    return plan
+
+
+def read_plans(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """Rows of `refresh_plans`, the oldest first."""
+    return frame(con, "SELECT * FROM refresh_plans ORDER BY plan_id")
+
+
+def _recorded(con: duckdb.DuckDBPyConnection, plan_id: str, *, is_new: bool) -> Refresh:
     rows = frame(con, "SELECT * FROM refresh_candidates WHERE plan_id = ? ORDER BY rank", [plan_id])
-    return Refresh(plan, rows, is_new, rows.filter(pl.col("status").is_in(WAITING)).height)
+    return Refresh(
+        read_plan(con, plan_id), rows, is_new, rows.filter(pl.col("status").is_in(WAITING)).height
+    )
 
 
 @dataclass(frozen=True)

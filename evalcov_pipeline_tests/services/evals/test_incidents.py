@@ -19,7 +19,7 @@ from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.imports.evals import ingest_evals
 from evalcov_pipeline.services.imports.incidents import IncidentsReport, ingest_incidents
 from evalcov_pipeline.services.imports.traces import ingest_traces
-from evalcov_pipeline.services.labels.merging import merge_and_derive
+from evalcov_pipeline.services.labels.arrival import labels_arrived
 from evalcov_pipeline.services.labels.queue import record_labels
 from evalcov_pipeline.settings import DEMO_MARK, FailureSettings, Settings, get_settings
 from evalcov_pipeline.storage.lake import compact_day, days_pending
@@ -265,7 +265,7 @@ def test_a_trace_that_people_keep_guards_its_incident(home: Settings) -> None:
     with warehouse_of(home).writer() as con:
         labels = [kept | {"expected": "Refund within 14 days."}]
         record_labels(con, labels, via="jsonl", recorded_at=LATER, redact_all=list)
-        merge_and_derive(con, home, LATER)
+        labels_arrived(con, home, LATER)
     assert coverage(home) == {"INC-1": "1/2"}
     (guard,) = table(home, "eval_cases")
     assert (guard["regression"], guard["origin"]) == (True, "incident")

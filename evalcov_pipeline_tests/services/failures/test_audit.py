@@ -17,7 +17,7 @@ from evalcov_pipeline.services.evals.ledger import record_cases
 from evalcov_pipeline.services.failures.audit import Audit, audit, quarter_of
 from evalcov_pipeline.services.failures.precision import judged_tasks
 from evalcov_pipeline.services.home import warehouse_of
-from evalcov_pipeline.services.labels.merging import merge_and_derive
+from evalcov_pipeline.services.labels.arrival import labels_arrived
 from evalcov_pipeline.services.labels.queue import enqueue, record_labels
 from evalcov_pipeline.services.traffic.vectors import embedder, vector_cache
 from evalcov_pipeline.settings import Settings
@@ -233,7 +233,7 @@ def test_the_cases_of_a_kind_are_counted_as_they_were_then(home: Settings) -> No
     with warehouse_of(home).writer() as con:
         record_cases(con, [*cases, late], at=at, actor="test")
         insert(con, "eval_results", pl.DataFrame(tries))
-        merge_and_derive(con, home, at)
+        labels_arrived(con, home, at)
     refunds = kinds(look(home))["refunds"]
     assert (refunds["eval_cases"], refunds["regression_cases"]) == (3, 1)
     assert (refunds["status"], refunds["last_failed_at"]) == ("never_failed", None)

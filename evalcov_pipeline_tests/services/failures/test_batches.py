@@ -17,7 +17,7 @@ from evalcov_pipeline.defs.assets.failure_batches import failure_batches
 from evalcov_pipeline.defs.support.resources import warehouse_resource
 from evalcov_pipeline.services.failures.batches import Week, examine_week, newest_batch, record_week
 from evalcov_pipeline.services.home import warehouse_of
-from evalcov_pipeline.services.labels.merging import merge_and_derive
+from evalcov_pipeline.services.labels.arrival import labels_arrived
 from evalcov_pipeline.services.labels.queue import enqueue, record_labels
 from evalcov_pipeline.services.traffic.vectors import vector_cache
 from evalcov_pipeline.settings import FailureSettings, Settings
@@ -195,7 +195,7 @@ def test_nothing_like_a_case_or_a_task_is_asked(settings: Settings) -> None:
     import_rows(settings, "evals", known, "suite")
     waiting = {"text": f"how do i {TOPICS[6]}", "text_hash": "t6"}
     with warehouse_of(settings).writer() as con:
-        merge_and_derive(con, settings, NOW)
+        labels_arrived(con, settings, NOW)
         enqueue(con, tasks([waiting]))
     week = draw(settings)
     assert week.batch is not None

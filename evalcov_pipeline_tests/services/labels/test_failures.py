@@ -13,7 +13,8 @@ from evalcov_pipeline.review.app import make_app
 from evalcov_pipeline.services.evals.ledger import lost_regression
 from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.imports.annotations import ingest_annotations
-from evalcov_pipeline.services.labels.merging import MergeReport, merge_and_derive
+from evalcov_pipeline.services.labels.arrival import labels_arrived
+from evalcov_pipeline.services.labels.merging import MergeReport
 from evalcov_pipeline.services.labels.queue import enqueue, record_labels
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.warehouse import frame
@@ -50,7 +51,7 @@ def say(home: Settings, task: str, rater: str = "ann", minute: int = 0, **said: 
 
 def merge(home: Settings) -> MergeReport:
     with warehouse_of(home).writer() as con:
-        report, *_ = merge_and_derive(con, home, NOW + timedelta(days=1))
+        report = labels_arrived(con, home, NOW + timedelta(days=1)).merged
         assert lost_regression(con) is None
     return report
 

@@ -13,7 +13,8 @@ from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.services.evals.ledger import broken_link
 from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.imports.evals import ingest_evals
-from evalcov_pipeline.services.labels.merging import MergeReport, merge_and_derive
+from evalcov_pipeline.services.labels.arrival import labels_arrived
+from evalcov_pipeline.services.labels.merging import MergeReport
 from evalcov_pipeline.services.labels.queue import enqueue, record_labels
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.warehouse import Warehouse, frame, one_row
@@ -50,7 +51,7 @@ def say(settings: Settings, task: str, at: datetime = LABELLED, **fields: Any) -
 
 def merge(settings: Settings, at: datetime = LABELLED) -> MergeReport:
     with warehouse(settings).writer() as con:
-        report, *_ = merge_and_derive(con, settings, at)
+        report = labels_arrived(con, settings, at).merged
         assert broken_link(con) is None
     return report
 
