@@ -32,6 +32,7 @@ lint: $(VENV)/installed  ## Lint and type check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 docs: $(VENV)/installed  ## Write the pages of docs/ that are made from the code
 	$(BIN)/python docs/generate.py
