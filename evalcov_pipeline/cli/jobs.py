@@ -67,14 +67,14 @@ def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     alive = home / ".alive"
     with ExitStack() as held, _naming_trouble(home):
         with locked(home / ".lock", "the Dagster instance"):
-            found = held.enter_context(dg.DagsterInstance.get())
-            found.get_runs(limit=1)
-            found.fetch_materializations(dg.AssetKey("coverage_scores"), limit=1)
+            dagster = held.enter_context(dg.DagsterInstance.get())
+            dagster.get_runs(limit=1)
+            dagster.fetch_materializations(dg.AssetKey("coverage_scores"), limit=1)
             with held_by_nobody(alive) as alone:
                 if alone:
-                    _fail_open_runs(found)
+                    _fail_open_runs(dagster)
             held.enter_context(locked(alive, "the Dagster instance", shared=True))
-        yield found
+        yield dagster
 
 
 @contextmanager

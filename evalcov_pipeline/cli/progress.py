@@ -25,11 +25,11 @@ def rows_read(what: str) -> Iterator[Callable[[Path, int], None]]:
             task = bar.add_task(what)
             yield lambda path, rows: bar.update(task, description=f"{path.name}: {rows:,} rows")
         return
-    said: dict[Path, int] = {}
+    shown: dict[Path, int] = {}
 
     def line(path: Path, rows: int) -> None:
-        if rows // 100_000 > said.get(path, 0):
-            said[path] = rows // 100_000
+        if rows // 100_000 > shown.get(path, 0):
+            shown[path] = rows // 100_000
             say(f"  {path.name}: {rows:,} rows")
 
     yield line

@@ -179,31 +179,31 @@ def suggest(
     tried_in: list[int] = []
     for number, group in enumerate(ready.values()):
         similarity = _cosines(group.labelled, group.labelled)
-        for i, said in enumerate(group.verdicts):
+        for i, verdict in enumerate(group.verdicts):
             others = [v for j, v in enumerate(group.verdicts) if j != i]
             voted = vote(np.delete(similarity[i], i), others, k=k, near=near)
             tried.append(voted)
-            right.append(agree(voted.verdict, said))
+            right.append(agree(voted.verdict, verdict))
             tried_in.append(number)
-    found = {
+    votes_of = {
         key: [
             vote(row, group.verdicts, k=k, near=near)
             for row in _cosines(group.waiting, group.labelled)
         ]
         for key, group in ready.items()
     }
-    asked = [voted for votes in found.values() for voted in votes]
-    asked_in = [number for number, votes in enumerate(found.values()) for _ in votes]
+    all_votes = [voted for votes in votes_of.values() for voted in votes]
+    group_of = [number for number, votes in enumerate(votes_of.values()) for _ in votes]
     confidence = iter(
         _chance_of_right(
             _features(tried, tried_in, len(ready)),
             np.array(right),
-            _features(asked, asked_in, len(ready)),
+            _features(all_votes, group_of, len(ready)),
         )
     )
     return {
         key: [Suggestion(voted, float(next(confidence))) for voted in votes]
-        for key, votes in found.items()
+        for key, votes in votes_of.items()
     }
 
 
@@ -223,14 +223,14 @@ def agreement(matches: Sequence[bool], *, bound: float, enough: int) -> Agreemen
         return Agreement(0, 0, None, None, None, "measuring", "no suggestion was audited yet")
     rate = agreed / n
     low, high = (float(end[0]) for end in wilson(np.array([rate]), n))
-    said = f"people agreed with {agreed} of {n} audited suggestions"
+    counted = f"people agreed with {agreed} of {n} audited suggestions"
     state: State
     if n >= enough:
         state = "holds" if low >= bound else "fallen_back"
-        reason = f"{said}: {'at least' if low >= bound else 'maybe only'} {low:.0%}"
+        reason = f"{counted}: {'at least' if low >= bound else 'maybe only'} {low:.0%}"
     else:
         state = "fallen_back" if n >= LEAST_AUDITS and rate < bound else "measuring"
-        reason = said
+        reason = counted
     return Agreement(n, agreed, rate, low, high, state, f"{reason}, {bound:.0%} wanted")
 
 
@@ -271,7 +271,9 @@ def _features(votes: Sequence[Vote], clusters: Sequence[int], n_clusters: int) -
     return features
 
 
-def _chance_of_right(tried: FloatArray, right: NDArray[np.bool_], asked: FloatArray) -> FloatArray:
+def _chance_of_right(
+    tried: FloatArray, right: NDArray[np.bool_], features: FloatArray
+) -> FloatArray:
     """Chance that each asked vote is right, from what came of those that were tried.
 
     One right and one wrong vote are added at the mean of all, so that no chance is ever 0 or 1.
@@ -281,4 +283,4 @@ def _chance_of_right(tried: FloatArray, right: NDArray[np.bool_], asked: FloatAr
     middle = tried.mean(axis=0)
     model = LogisticRegression(C=1.0, max_iter=1000)
     model.fit(np.vstack([tried, middle, middle]), np.append(right, [True, False]))
-    return np.asarray(model.predict_proba(asked)[:, 1], dtype=float)
+    return np.asarray(model.predict_proba(features)[:, 1], dtype=float)

@@ -151,11 +151,11 @@ def ingest_annotations(
                         file.reject(answer, reason)
                     else:
                         labels.append(answer)
-                said = [answer.label or {} for answer in labels]
-                tasks = tasks_of_labels(con, settings, said, at)
+                rows = [answer.label or {} for answer in labels]
+                tasks = tasks_of_labels(con, settings, rows, at)
                 report = record_labels(
                     con,
-                    [row | {"task_id": tasks.get(row["task_id"], row["task_id"])} for row in said],
+                    [row | {"task_id": tasks.get(row["task_id"], row["task_id"])} for row in rows],
                     via=file.via,
                     recorded_at=at,
                     redact_all=redactor(settings.redaction),
@@ -191,16 +191,16 @@ def _said_when(answer: Answer) -> tuple[Any, ...]:
 
 def _contradictions(files: Iterable[_File]) -> dict[tuple[Any, ...], str]:
     """Why labels with this task, rater and time cannot be taken."""
-    said: dict[tuple[Any, ...], list[tuple[str, dict[str, Any]]]] = defaultdict(list)
+    labels: dict[tuple[Any, ...], list[tuple[str, dict[str, Any]]]] = defaultdict(list)
     for file in files:
         for answer in file.answers:
             place = f"{file.path.name}, line {answer.line}"
-            said[_said_when(answer)].append((place, answer.label or {}))
+            labels[_said_when(answer)].append((place, answer.label or {}))
     return {
         key: f"{key[1]} says different things about {key[0]} at the same time"
-        f" ({'; '.join(place for place, _ in found)}): leave one of them"
-        for key, found in said.items()
-        if any(label != found[0][1] for _, label in found)
+        f" ({'; '.join(place for place, _ in places)}): leave one of them"
+        for key, places in labels.items()
+        if any(label != places[0][1] for _, label in places)
     }
 
 

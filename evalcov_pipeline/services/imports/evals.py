@@ -108,8 +108,8 @@ def ingest_evals(
 
 def without_personal_data(rows: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     """Rows without personal data in their `output`."""
-    said = rows["output"].drop_nulls().unique().sort()
-    clean = dict(zip(said, redactor(settings.redaction)(said.to_list()), strict=True))
+    outputs = rows["output"].drop_nulls().unique().sort()
+    clean = dict(zip(outputs, redactor(settings.redaction)(outputs.to_list()), strict=True))
     return rows.with_columns(pl.col("output").replace(clean))
 
 
@@ -117,8 +117,8 @@ def clean_cases(
     cases: Sequence[dict[str, Any]], redact_all: Callable[[Sequence[str]], list[str]]
 ) -> list[dict[str, Any]]:
     """Cases without personal data in the contents of `input` and in `expected`."""
-    said = sorted({text for case in cases for text in _texts(case)})
-    clean = dict(zip(said, redact_all(said), strict=True))
+    texts = sorted({text for case in cases for text in _texts(case)})
+    clean = dict(zip(texts, redact_all(texts), strict=True))
     return [
         case
         | {
@@ -133,6 +133,6 @@ def clean_cases(
 
 def _texts(case: Mapping[str, Any]) -> list[str]:
     """What is said and expected in a case."""
-    said = case["input"]
-    texts = [m["content"] for m in said] if isinstance(said, list) else [said]
+    messages = case["input"]
+    texts = [m["content"] for m in messages] if isinstance(messages, list) else [messages]
     return texts if case["expected"] is None else [*texts, case["expected"]]

@@ -64,13 +64,13 @@ def input_files(paths: Iterable[str | Path]) -> list[Path]:
     Raises:
         BadInput: a path that matches no file, a pipe or device, or a folder that may not be read.
     """
-    found: dict[Path, None] = {}
+    files: dict[Path, None] = {}
     for path in paths:
         matches = _matches(Path(path)) if str(path) else []
         if not matches:
             raise _nothing_there(path)
-        found.update(dict.fromkeys(matches))
-    return list(found)
+        files.update(dict.fromkeys(matches))
+    return list(files)
 
 
 def file_id(path: Path) -> str:

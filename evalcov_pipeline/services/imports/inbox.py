@@ -39,15 +39,15 @@ Fingerprint = tuple[int, int]
 
 def waiting(inbox: Path) -> dict[str, Fingerprint]:
     """Files of the inbox by their path below it; hidden, temporary ones and marks are left out."""
-    found = {}
+    fingerprints = {}
     for kind in _IMPORTS:
         for path in sorted((inbox / kind).rglob("*")):
             name = path.relative_to(inbox)
             hidden = any(part.startswith(".") for part in name.parts)
             if not hidden and path.suffix not in _NOT_INPUT and path.is_file():
                 status = path.stat()
-                found[str(name)] = (status.st_size, status.st_mtime_ns)
-    return found
+                fingerprints[str(name)] = (status.st_size, status.st_mtime_ns)
+    return fingerprints
 
 
 def is_marked(inbox: Path, name: str) -> bool:

@@ -59,17 +59,17 @@ class _Incident:
     """What the rows of one incident say together.
 
     Attributes:
-        said: the fields of the incident; of several rows the last one that says something counts.
+        fields: of the incident; of several rows the last one that says something counts.
         trace_ids: of all rows.
         cases: of all rows, each with its place.
     """
 
-    said: dict[str, Any] = field(default_factory=dict)
+    fields: dict[str, Any] = field(default_factory=dict)
     trace_ids: dict[str, None] = field(default_factory=dict)
     cases: list[tuple[Place, str | Case]] = field(default_factory=list)
 
     def add(self, row: Mapping[str, Any], place: Place) -> None:
-        self.said |= {name: row[name] for name in INCIDENT if row[name] is not None}
+        self.fields |= {name: row[name] for name in INCIDENT if row[name] is not None}
         self.trace_ids |= dict.fromkeys(row["trace_ids"])
         self.cases += [(place, case) for case in row["cases"]]
 
@@ -77,7 +77,7 @@ class _Incident:
     def row(self) -> dict[str, Any]:
         """The incident as it is recorded: of its cases, their ids."""
         ids = [case if isinstance(case, str) else case["case_id"] for _, case in self.cases]
-        return self.said | {"trace_ids": list(self.trace_ids), "cases": list(dict.fromkeys(ids))}
+        return self.fields | {"trace_ids": list(self.trace_ids), "cases": list(dict.fromkeys(ids))}
 
 
 def ingest_incidents(
@@ -110,7 +110,7 @@ def ingest_incidents(
             format or a broken ledger; nothing but the quarantine is written.
     """
     at = now or datetime.now(UTC).replace(tzinfo=None)
-    found: dict[str, _Incident] = {}
+    incidents: dict[str, _Incident] = {}
     warehouse = warehouse_of(settings)
     reading = rows_of(
         "incidents", paths, settings, format=format, mapping=mapping, latest=latest(now),
@@ -118,12 +118,12 @@ def ingest_incidents(
     )  # fmt: skip
     with reading as read:
         for row, place in read.rows:
-            found.setdefault(row["incident_id"], _Incident()).add(row, place)
+            incidents.setdefault(row["incident_id"], _Incident()).add(row, place)
         oldest, compacted = traffic_span(settings.lake) or (None, None)
         with warehouse.writer() as con:
-            recorded = record_incidents(con, _clean(found.values(), settings), at=at)
+            recorded = record_incidents(con, _clean(incidents.values(), settings), at=at)
             newest = newest_query(settings.lake) or compacted
-            added = _record_guards(con, found, settings, newest, at)
+            added = _record_guards(con, incidents, settings, newest, at)
             derive_evals(con, settings, oldest)
             tasks = queue_incidents(con, settings, at)
             states = incident_states(con)
@@ -151,7 +151,7 @@ def _clean(incidents: Iterable[_Incident], settings: Settings) -> list[dict[str,
 
 def _record_guards(
     con: duckdb.DuckDBPyConnection,
-    found: Mapping[str, _Incident],
+    incidents: Mapping[str, _Incident],
     settings: Settings,
     newest: datetime | None,
     at: datetime,
@@ -169,15 +169,15 @@ def _record_guards(
             return f"guards incident {other['incident_id']!r} in this import already"
         return None if other == case else "is in this import twice, and differs"
 
-    for incident in found.values():
+    for incident in incidents.values():
         given = [(case, place) for place, case in incident.cases if isinstance(case, dict)]
         clean = clean_cases([case for case, _ in given], redactor(settings.redaction))
         for case, (_, place) in zip(clean, given, strict=True):
             if case["case_id"] not in known and case["created_at"] is None:
-                case["effective_at"] = _counts_from(newest, incident.said.get("at"), at)
+                case["effective_at"] = _counts_from(newest, incident.fields.get("at"), at)
             if reason := take(case, place):
                 place.reject(f"case {case['case_id']} {reason}", case)
-    for name, incident in found.items():
+    for name, incident in incidents.items():
         for place, named in incident.cases:
             if isinstance(named, str) and taken.get(named, {}).get("incident_id") != name:
                 guard = known.get(named, {}) | {"regression": True, "incident_id": name}

@@ -49,15 +49,15 @@ class MergeReport:
     @property
     def remarks(self) -> str:
         """What to say of decisions that changed nothing; empty where there are none."""
-        said = ""
+        remarks = ""
         if self.refused:
-            said += f"; {self.refused} decisions would have changed regression cases, which stay"
+            remarks += f"; {self.refused} decisions would have changed regression cases, which stay"
         if self.unanswered:
-            said += (
+            remarks += (
                 f"; {self.unanswered} kept failures are no cases yet: they want an expected answer"
                 " from people that is not the one that failed (`evalcov review` shows them again)"
             )
-        return said
+        return remarks
 
 
 def merge_decided(

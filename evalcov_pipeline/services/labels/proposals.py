@@ -80,16 +80,16 @@ def prepare(warehouse: Warehouse, settings: Settings) -> Prepared:
     for one in decided.values():
         if one.text_hash not in missing:
             labelled[one.cluster_key].append(one)
-    asked: dict[str, list[Row]] = defaultdict(list)
+    tasks_of: dict[str, list[Row]] = defaultdict(list)
     for task in waiting:
         if task["text_hash"] not in missing:
-            asked[task["cluster_key"]].append(task)
-    found = suggest(
+            tasks_of[task["cluster_key"]].append(task)
+    suggestions_of = suggest(
         {
             key: Group(
                 cache.get([one.text_hash for one in members]),
                 [one.verdict for one in members],
-                cache.get([task["text_hash"] for task in asked[key]]),
+                cache.get([task["text_hash"] for task in tasks_of[key]]),
             )
             for key, members in labelled.items()
         },
@@ -99,8 +99,8 @@ def prepare(warehouse: Warehouse, settings: Settings) -> Prepared:
     )
     proposals: dict[str, Row] = {}
     open_questions = []
-    for key, suggestions in found.items():
-        for task, suggestion in zip(asked[key], suggestions, strict=True):
+    for key, suggestions in suggestions_of.items():
+        for task, suggestion in zip(tasks_of[key], suggestions, strict=True):
             proposal = _proposal(task, suggestion, labelled[key])
             if proposal["confidence"] >= rules.confidence:
                 proposals[task["task_id"]] = proposal
@@ -117,16 +117,18 @@ def prepare(warehouse: Warehouse, settings: Settings) -> Prepared:
         proposals |= told
     return Prepared(
         proposals=proposals,
-        too_few_labels=sum(len(tasks) for key, tasks in asked.items() if key not in found),
+        too_few_labels=sum(
+            len(tasks) for key, tasks in tasks_of.items() if key not in suggestions_of
+        ),
         without_vector=sum(task["text_hash"] in missing for task in waiting),
-        unsure=sum(len(votes) for votes in found.values()) - len(proposals),
+        unsure=sum(len(votes) for votes in suggestions_of.values()) - len(proposals),
         answers=answers,
     )
 
 
 def decided_by_people(con: duckdb.DuckDBPyConnection) -> dict[str, Decided]:
     """New-case tasks by id that labels of people, without suggested ones, decide."""
-    said: dict[str, list[Label]] = defaultdict(list)
+    labels_on: dict[str, list[Label]] = defaultdict(list)
     tasks: dict[str, Row] = {}
     for row in frame(
         con,
@@ -140,19 +142,21 @@ def decided_by_people(con: duckdb.DuckDBPyConnection) -> dict[str, Decided]:
         [Purpose.NEW_CASE.value, SUGGESTED],
     ).to_dicts():
         tasks[row["task_id"]] = row
-        said[row["task_id"]].append(Label(**{name: row[name] for name in Label.__annotations__}))
-    found = {}
+        labels_on[row["task_id"]].append(
+            Label(**{name: row[name] for name in Label.__annotations__})
+        )
+    decided = {}
     for name, task in tasks.items():
-        outcome = resolve(said[name], task["raters_wanted"])
+        outcome = resolve(labels_on[name], task["raters_wanted"])
         if (label := outcome.label) and outcome.decided_at:
             verdict = Verdict(label.keep, label.passed, label.category, label.expected)
             if verdict.keep and verdict.category is None:
                 verdict = Verdict(True, label.passed, task["hint"], label.expected)
-            found[name] = Decided(
+            decided[name] = Decided(
                 name, task["cluster_key"], task["text_hash"], task["text"], verdict,
                 outcome.decided_at,
             )  # fmt: skip
-    return found
+    return decided
 
 
 def waiting_tasks(con: duckdb.DuckDBPyConnection) -> list[Row]:

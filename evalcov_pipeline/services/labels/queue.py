@@ -275,8 +275,8 @@ def outcomes_of(
         ).fetchall()
     )
     return {
-        task_id: resolve(said, raters_wanted[task_id], failed.get(task_id))
-        for task_id, said in labels.items()
+        task_id: resolve(given, raters_wanted[task_id], failed.get(task_id))
+        for task_id, given in labels.items()
     }
 
 

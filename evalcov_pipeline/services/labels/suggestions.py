@@ -202,9 +202,15 @@ def _settled(row: Row, decided: Decided | None) -> Row:
     """The row with what people decided; without it where they took their word back."""
     if decided is None:
         return {**row, **dict.fromkeys(_OUTCOME)}
-    said = decided.verdict
+    verdict = decided.verdict
     suggested = Verdict(row["keep"], row["passed"], row["category"])
-    outcome = (said.keep, said.passed, said.category, agree(suggested, said), decided.decided_at)
+    outcome = (
+        verdict.keep,
+        verdict.passed,
+        verdict.category,
+        agree(suggested, verdict),
+        decided.decided_at,
+    )
     return {**row, **dict(zip(_OUTCOME, outcome, strict=True))}
 
 
@@ -216,8 +222,8 @@ def _agreements(rows: Iterable[Row], rules: SuggestionSettings) -> dict[tuple[st
         if row["use"] == "audit" and row["agreed"] is not None:
             audits.append(row["agreed"])
     return {
-        key: agreement(found, bound=rules.agreement, enough=rules.enough_audits)
-        for key, found in matches.items()
+        key: agreement(votes, bound=rules.agreement, enough=rules.enough_audits)
+        for key, votes in matches.items()
     }
 
 
@@ -248,9 +254,9 @@ def _write(
         is_label = row is not None and row["use"] == "accepted"
         was_label = old is not None and old["use"] == "accepted"
         if is_label != was_label:
-            said = row or old or {}
-            fields = {c: said[c] for c in ("keep", "passed", "category", "expected")}
-            rater = f"{SUGGESTED}:{said['by']}"
+            shown = row or old or {}
+            fields = {c: shown[c] for c in ("keep", "passed", "category", "expected")}
+            rater = f"{SUGGESTED}:{shown['by']}"
             labels.append({"task_id": name, "rater": rater, "withdrawn": was_label, **fields})
     record_labels(
         con, labels, via=SUGGESTED, recorded_at=at, redact_all=redactor(settings.redaction)
@@ -304,7 +310,7 @@ def _agreement_table(
 
 
 def _agreement_row(
-    key: tuple[str, str], label: str | None, labelled: int, suggested: int, found: Agreement
+    key: tuple[str, str], label: str | None, labelled: int, suggested: int, measured: Agreement
 ) -> Row:
     return {
         "cluster_key": key[0],
@@ -312,11 +318,11 @@ def _agreement_row(
         "cluster_label": label,
         "labelled": labelled,
         "suggested": suggested,
-        "audited": found.audited,
-        "agreed": found.agreed,
-        "agreement": found.rate,
-        "agreement_low": found.low,
-        "agreement_high": found.high,
-        "state": found.state,
-        "reason": found.reason,
+        "audited": measured.audited,
+        "agreed": measured.agreed,
+        "agreement": measured.rate,
+        "agreement_low": measured.low,
+        "agreement_high": measured.high,
+        "state": measured.state,
+        "reason": measured.reason,
     }

@@ -56,18 +56,18 @@ def candidate_rows(plan_id: str, drawn: pl.DataFrame, facts: pl.DataFrame) -> pl
     )  # fmt: skip
 
 
-def cases_to_be(drawn: pl.DataFrame, said: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+def cases_to_be(drawn: pl.DataFrame, shown_turns: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     """What becomes of drawn rows where people keep them as they are, and production passed.
 
     Args:
         drawn: see `candidate_rows`.
-        said: from `conversations`.
+        shown_turns: from `conversations`.
         settings: whether queries keep what was said before them.
 
     Returns:
         case_id, input, text_hashes, expected_tools and outcome, as in `eval_case_versions`.
     """
-    shown = _with_conversations(drawn, said, settings)
+    shown = _with_conversations(drawn, shown_turns, settings)
     return shown.select(
         case_id="text_hash",
         input=pl.struct("context", "query").map_elements(
@@ -84,7 +84,7 @@ def cases_to_be(drawn: pl.DataFrame, said: pl.DataFrame, settings: Settings) -> 
 
 def task_rows(
     rows: pl.DataFrame,
-    said: pl.DataFrame,
+    shown_turns: pl.DataFrame,
     facts: pl.DataFrame,
     settings: Settings,
     created_at: datetime,
@@ -92,7 +92,7 @@ def task_rows(
     """Rows of `annotation_queue`: redacted; visible failures first, then in order of the draw."""
     first = pl.int_range(pl.len(), 0, -1) / pl.len()
     tasks = (
-        _with_conversations(rows, said, settings)
+        _with_conversations(rows, shown_turns, settings)
         .join(
             facts.select("cluster_id", cluster_label="label"),
             on="cluster_id", how="left", maintain_order="left",
@@ -117,11 +117,13 @@ def task_rows(
     )
 
 
-def _with_conversations(rows: pl.DataFrame, said: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+def _with_conversations(
+    rows: pl.DataFrame, shown_turns: pl.DataFrame, settings: Settings
+) -> pl.DataFrame:
     """Rows that the lake still has, with what was said; a query without it, if settings say so."""
     whole = (pl.col("unit") == "session") | (settings.refresh.context == "session")
     return rows.join(
-        said, on=["source", "trace_id", "started_at"], how="inner", maintain_order="left"
+        shown_turns, on=["source", "trace_id", "started_at"], how="inner", maintain_order="left"
     ).with_columns(context=pl.when(whole).then("context"))
 
 
@@ -132,7 +134,7 @@ def _route(row: Mapping[str, Any], routes: Mapping[str, str]) -> str:
         for key, route in routes.items():
             kind, name, value = named(key)
             own = {"cluster": row["cluster_key"], "category": row["category"]}
-            found = segment.get(name) if kind == "segment" else own[kind]
-            if kind == wanted and found == value:
+            actual = segment.get(name) if kind == "segment" else own[kind]
+            if kind == wanted and actual == value:
                 return route
     return DEFAULT_ROUTE
