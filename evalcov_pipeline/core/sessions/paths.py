@@ -23,6 +23,8 @@ from evalcov_pipeline.core.statistics.shares import (
 
 _NEVER = 2.0
 """A share that no path reaches: paths overlap, so none is a liability by itself."""
+_MOST = 500
+"""Paths of each length that are looked at."""
 _COLUMNS = pl.Schema(
     {
         "ngram": pl.String(),
@@ -63,10 +65,9 @@ def path_coverage(
     cases: Sequence[Sequence[str]],
     rng: np.random.Generator,
     *,
+    resamples: int,
     lengths: Sequence[int] = (1, 2, 3, 4),
     least_share: float = 0.002,
-    most: int = 500,
-    resamples: int = 999,
 ) -> PathCoverage:
     """Compare production and suite path by path.
 
@@ -80,10 +81,10 @@ def path_coverage(
         strata: (s,) strata that the sessions were drawn from.
         cases: symbols of the cases.
         rng: source of the resamples behind the intervals.
-        lengths: numbers of steps of a path, each >= 1.
-        least_share: share of sessions from which a path is looked at.
-        most: paths of each length, the most travelled.
         resamples: number of replicates, >= 1.
+        lengths: numbers of steps of a path, each >= 1; of each the `_MOST` most travelled paths are
+            looked at.
+        least_share: share of sessions from which a path is looked at.
 
     Returns:
         Rows and total.
@@ -97,7 +98,7 @@ def path_coverage(
         return PathCoverage(pl.DataFrame(schema=_COLUMNS), None)
     steps, owner, symbols = bracketed([*production, *cases])
     looked_at = [
-        level.travelled(w, least_share, most)
+        level.travelled(w, least_share, _MOST)
         for level in _levels(steps, owner, s, m, max(lengths))
         if level.paths.shape[1] in lengths
     ]

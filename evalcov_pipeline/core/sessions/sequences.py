@@ -29,6 +29,9 @@ _PERMUTATIONS = 10
 _BORROWED = np.linspace(0.0, 1.0, 11)
 """Shares of a redrawn suite that come from production, the last one all of it."""
 _TIE = 1e-12
+_MOST = 100
+"""N-grams told apart: those with most weight in production as it is and permuted, to equal parts;
+the rest is pooled."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,6 @@ def sequence_score(
     *,
     length: int = 2,
     resamples: int = 999,
-    most: int = 100,
 ) -> SequenceScore:
     """Divergence of the n-grams of cases from those of sessions, and how much of it is order.
 
@@ -112,8 +114,6 @@ def sequence_score(
         length: steps of an n-gram, start and end counted, >= 2. A sequence too short for one is
             filled up with ends.
         resamples: suites drawn, >= 1.
-        most: n-grams told apart, those with most weight in production as it is and permuted, to
-            equal parts; the rest is pooled.
 
     Returns:
         The score; without sessions or cases every number is None and `reason` says so.
@@ -133,7 +133,7 @@ def sequence_score(
         empty = pl.DataFrame(schema={"ngram": pl.String, "jsd_contribution": pl.Float64})
         return SequenceScore(length, s, m, 0, *(None,) * 10, empty, reason)
     order = np.argsort(is_designed, kind="stable")  # designed cases last
-    rows, names = _rows([*production, *(cases[i] for i in order)], w, length, most, rng)
+    rows, names = _rows([*production, *(cases[i] for i in order)], w, length, _MOST, rng)
     k = len(names) + 1
     sessions, suite = rows[:s], rows[s:]
 

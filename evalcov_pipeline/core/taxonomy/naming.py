@@ -15,6 +15,8 @@ Labeller = Callable[[Sequence[str], Sequence[str]], str]
 """Makes a label of a cluster's keywords and exemplars, best first."""
 
 _WORD = re.compile(r"[^\W\d_](?:[\w'’-]*\w)?")
+_KEYWORDS = 8
+"""Most keywords of a cluster."""
 _LONGEST_WORD = 40
 """Characters; what is longer is a key or a blob, and would make a label of its length."""
 _STOP_WORDS = frozenset(
@@ -54,7 +56,6 @@ def name_clusters(
     vectors: NDArray[np.floating],
     n_clusters: int,
     *,
-    n_keywords: int = 8,
     n_exemplars: int = 3,
     labeller: Labeller | None = None,
 ) -> tuple[ClusterName, ...]:
@@ -71,7 +72,6 @@ def name_clusters(
         weights: (n,) non-negative weights.
         vectors: (n, d) L2-normalised vectors.
         n_clusters: k.
-        n_keywords: most keywords per cluster.
         n_exemplars: most exemplars per cluster.
         labeller: makes better labels, for instance with a language model.
 
@@ -92,7 +92,7 @@ def name_clusters(
     names: list[ClusterName] = []
     taken: set[str] = set()
     for cluster, rows in enumerate(members):
-        keywords = ranked[cluster][:n_keywords]
+        keywords = ranked[cluster][:_KEYWORDS]
         exemplars = _exemplars(texts, rows, mass, vectors, n_exemplars)
         if labeller is not None and len(rows):
             label = labeller(keywords, exemplars)

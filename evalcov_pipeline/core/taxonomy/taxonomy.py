@@ -27,6 +27,8 @@ TEMPERATURE = 0.08
 NOVEL_SHARE = 0.02
 """Share of held-out production texts that a radius leaves outside."""
 _CANDIDATES = 2000
+_NEIGHBOURS = 5
+"""Nearest exemplars whose mean a new text lies at on the map."""
 _BLOCK = 2048
 _GRID = 2.0**24
 
@@ -221,8 +223,6 @@ def locate(
     taxonomy: Taxonomy,
     vectors: Floats,
     hashes: Sequence[str] | NDArray[np.str_],
-    *,
-    neighbours: int = 5,
 ) -> NDArray[np.float32]:
     """Place texts on the taxonomy's map: fitted texts where they were, others among their likes.
 
@@ -230,7 +230,6 @@ def locate(
         taxonomy: the frozen clusters.
         vectors: (n, d) L2-normalised vectors.
         hashes: (n,) text hashes.
-        neighbours: a new text lies at the mean of this many nearest exemplars.
 
     Returns:
         Coordinates (n, 2).
@@ -239,7 +238,7 @@ def locate(
         ValueError: shapes that do not agree.
     """
     points, names, known, place = _looked_up(taxonomy, vectors, hashes)
-    k = min(neighbours, len(taxonomy.exemplar_vectors))
+    k = min(_NEIGHBOURS, len(taxonomy.exemplar_vectors))
     found = np.empty((len(names), 2), np.float32)
     for start in range(0, len(names), _BLOCK):
         rows = slice(start, start + _BLOCK)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import dagster as dg
 import polars as pl
@@ -21,7 +20,6 @@ def table_spec(
     deps: Iterable[str | dg.AssetDep] = (),
     partitions_def: dg.PartitionsDefinition | None = None,
     kinds: Iterable[str] = ("duckdb",),
-    metadata: Mapping[str, Any] | None = None,
 ) -> dg.AssetSpec:
     """Spec of the asset that fills a warehouse table."""
     definition = tables()[table]
@@ -40,7 +38,6 @@ def table_spec(
         metadata={
             "dagster/column_schema": dg.TableSchema(columns=columns),
             "dagster/table_name": f"published.{table}",
-            **(metadata or {}),
         },
     )
 

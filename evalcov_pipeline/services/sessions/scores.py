@@ -246,23 +246,26 @@ def _sequences(
             walked, weights, strata, covered, cases["designed"].to_numpy(), rng,
             length=LENGTH, resamples=settings.coverage.resamples,
         )  # fmt: skip
-        found = path_coverage(walked, weights, strata, covered, rng)
+        paths_walked = path_coverage(
+            walked, weights, strata, covered, rng, resamples=settings.coverage.resamples
+        )
         parts = score.contributions
         scores.append(
             {
                 **{_RENAMED.get(k, k): v for k, v in vars(score).items() if k != "contributions"},
                 "kind": kind,
                 "taxonomy_id": taxonomy_id,
-                "untested_share": found.untested_share,
+                "untested_share": paths_walked.untested_share,
             }
         )
         names = labels if kind == "queries" else {}
         paths.append(
-            found.paths.join(parts, on="ngram", how="left", maintain_order="left")
+            paths_walked.paths.join(parts, on="ngram", how="left", maintain_order="left")
             .with_columns(
                 kind=pl.lit(kind),
                 label=pl.Series(
-                    [_in_words(steps, names) for steps in found.paths["symbols"]], dtype=pl.String
+                    [_in_words(steps, names) for steps in paths_walked.paths["symbols"]],
+                    dtype=pl.String,
                 ),
             )
             .drop("symbols")

@@ -203,7 +203,7 @@ def test_mismatched_inputs_are_refused():
     with pytest.raises(ValueError, match="designed"):
         sequence_score([["a"]], [1.0], [0], [["a"]], [], rng)
     with pytest.raises(ValueError, match="not all zero"):
-        path_coverage([["a"]], [0.0], [0], [["a"]], rng)
+        path_coverage([["a"]], [0.0], [0], [["a"]], rng, resamples=9)
 
 
 def test_a_path_counts_once_per_session_and_the_shortest_name_of_a_gap_is_minimal():
