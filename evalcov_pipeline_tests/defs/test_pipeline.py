@@ -18,12 +18,15 @@ import pytest
 
 from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.cli.status import read_status
-from evalcov_pipeline.definitions import build_definitions
+from evalcov_pipeline.definitions import build_definitions, defs
+from evalcov_pipeline.defs.assets.sessions import session_taxonomy
+from evalcov_pipeline.defs.assets.taxonomy import taxonomy
 from evalcov_pipeline.errors import BadInput, CheckFailed
 from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.labels.queue import record_labels
 from evalcov_pipeline.services.taxonomy import taxonomies
 from evalcov_pipeline.settings import RefreshSettings, Settings, TaxonomySettings
+from evalcov_pipeline.storage.warehouse import tables
 from evalcov_pipeline_tests.conftest import (
     FIRST_DAY,
     LAST_WEEK,
@@ -36,11 +39,10 @@ from evalcov_pipeline_tests.conftest import (
 )
 
 CLOCKS = {"created_at", "imported_at", "at", "hash", "previous_hash"}
-COMPARED = (
-    "coverage_scores", "cluster_coverage", "text_coverage", "eval_coverage", "trace_sample",
-    "sample_days", "texts", "taxonomies", "clusters", "cluster_assignments", "taxonomy_lineage",
-    "eval_cases",
-)  # fmt: skip
+_WEEKLY_JOB = defs.resolve_job_def("weekly_coverage").asset_layer
+WEEKLY = sorted({key.to_user_string() for key in _WEEKLY_JOB.selected_asset_keys} & tables().keys())
+"""Tables that the weekly job writes."""
+FITTED = {key.to_user_string() for fit in (taxonomy, session_taxonomy) for key in fit.keys}
 
 
 def query(settings: Settings, sql: str) -> pl.DataFrame:
@@ -48,13 +50,12 @@ def query(settings: Settings, sql: str) -> pl.DataFrame:
         return con.sql(sql).pl()
 
 
-def tables(settings: Settings) -> dict[str, pl.DataFrame]:
-    """The published tables without wall clocks, rows in a fixed order."""
-    found = {}
-    for name in COMPARED:
-        frame = query(settings, f"SELECT * FROM {name} ORDER BY ALL")
-        found[name] = frame.drop([c for c in frame.columns if c in CLOCKS])
-    return found
+def written(settings: Settings) -> dict[str, pl.DataFrame]:
+    """What the weekly job published, without wall clocks, rows in a fixed order."""
+    rows = {name: query(settings, f"SELECT * FROM {name} ORDER BY ALL") for name in WEEKLY}
+    return {
+        name: frame.drop([c for c in frame.columns if c in CLOCKS]) for name, frame in rows.items()
+    }
 
 
 def test_a_proportional_suite_is_scored_and_not_degraded(scored: Settings) -> None:
@@ -89,13 +90,9 @@ def test_weights_shares_and_contributions_add_up(scored: Settings) -> None:
 
 
 def forget_scores(settings: Settings) -> None:
-    """Delete what the weekly runs wrote, so that a run has to write it anew."""
+    """Delete what the weekly runs wrote but for the taxonomies, so that a run writes it anew."""
     with warehouse_of(settings).writer() as con:
-        for table in (
-            "trace_sample", "sample_days", "texts", "cluster_assignments", "coverage_scores",
-            "cluster_coverage", "text_coverage", "eval_coverage", "eval_cases",
-            "eval_case_versions", "eval_runs",
-        ):  # fmt: skip
+        for table in set(WEEKLY) - FITTED:
             con.execute(f"DELETE FROM {table}")
 
 
@@ -103,15 +100,15 @@ def test_weeks_scored_anew_have_the_numbers_that_they_had(scored: Settings, copy
     forget_scores(copy)
     for week in (LAST_WEEK - timedelta(days=7), LAST_WEEK):
         run_weeks(copy, "weekly_coverage", week.date())
-    after = tables(copy)
-    for name, before in tables(scored).items():
+    after = written(copy)
+    for name, before in written(scored).items():
         assert after[name].equals(before), name
 
 
 def test_running_a_week_again_changes_nothing(scored: Settings, copy: Settings) -> None:
     run_weeks(copy, "weekly_coverage", LAST_WEEK.date())
-    after = tables(copy)
-    for name, before in tables(scored).items():
+    after = written(copy)
+    for name, before in written(scored).items():
         assert after[name].equals(before), name
 
 
@@ -126,8 +123,8 @@ def test_row_order_and_file_split_do_not_matter(scored: Settings, tmp_path: Path
     import_rows(settings, "results", results("run-1", LAST_WEEK)[::-1], "results")
     run_weeks(settings, "weekly_coverage", (LAST_WEEK - timedelta(days=7)).date())
     run_weeks(settings, "weekly_coverage", LAST_WEEK.date())
-    other = tables(settings)
-    for name, one in tables(scored).items():
+    other = written(settings)
+    for name, one in written(scored).items():
         assert other[name].equals(one), name
 
 
@@ -153,8 +150,8 @@ def test_a_refit_keeps_old_numbers_and_shows_its_own_break(
 def test_weeks_of_one_run_equal_weeks_run_one_by_one(scored: Settings, copy: Settings) -> None:
     forget_scores(copy)
     run_weeks(copy, "weekly_coverage", LAST_WEEK.date(), (LAST_WEEK - timedelta(days=7)).date())
-    after = tables(copy)
-    for name, before in tables(scored).items():
+    after = written(copy)
+    for name, before in written(scored).items():
         assert after[name].equals(before), name
 
 
