@@ -15,6 +15,7 @@ from evalcov_pipeline.settings import Settings, get_settings
 
 if TYPE_CHECKING:
     from evalcov_pipeline.core.coverage.score import QueryScore
+    from evalcov_pipeline.services.failures.batches import NewestBatch
     from evalcov_pipeline.services.labels.queue import Waiting
     from evalcov_pipeline.services.report.sessions import ScoredSessions
 
@@ -89,7 +90,7 @@ class Status:
     review: Sequence[Mapping[str, Any]]
     waiting: Waiting
     incidents: Mapping[str, Mapping[str, str]]
-    failures: Mapping[str, Any] | None
+    failures: NewestBatch | None
     sessions: ScoredSessions | None
     steps: Sequence[str]
 
@@ -103,7 +104,7 @@ class Status:
             "waiting": self.waiting.queries,
             "waiting_answers": self.waiting.answers,
             "incidents": self.incidents,
-            "failures": self.failures,
+            "failures": asdict(self.failures) if self.failures else None,
             "session_score": asdict(sessions.score) if sessions else None,
             "session_sequences": list(sessions.orders.values()) if sessions else [],
             "session_paths": sessions.untested_paths.head(_PATHS).to_dicts() if sessions else [],
@@ -175,12 +176,12 @@ def _figures(score: QueryScore) -> list[str]:
     return lines
 
 
-def _failure_figures(batch: Mapping[str, Any] | None) -> list[str]:
+def _failure_figures(batch: NewestBatch | None) -> list[str]:
     if batch is None:
         return []
     return [
-        f"failures   newest batch of {batch['size']} turns, week to {batch['as_of']:%Y-%m-%d}:"
-        f" {batch['waiting']} wait; {batch['waiting_of_all']} in all batches"
+        f"failures   newest batch of {batch.size} turns, week to {batch.as_of:%Y-%m-%d}:"
+        f" {batch.waiting} wait; {batch.waiting_of_all} in all batches"
     ]
 
 

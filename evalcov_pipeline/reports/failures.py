@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from evalcov_pipeline.core.failures.audit import UNCATEGORISED
+from evalcov_pipeline.core.labels.decision import UNCATEGORISED
 from evalcov_pipeline.reports.marks import bars, interval
 from evalcov_pipeline.services.failures.precision import ANY, NONE
 from evalcov_pipeline.services.report.failures import Discrimination

@@ -9,13 +9,12 @@ from typing import Literal
 
 import numpy as np
 
+from evalcov_pipeline.core.labels.decision import UNCATEGORISED
 from evalcov_pipeline.core.statistics.shares import FloatArray, IntArray
 from evalcov_pipeline.core.statistics.similarity import Vectors
 
 Status = Literal["unrepresented", "thin", "never_failed", "represented", "unknown"]
 ORDER: tuple[Status, ...] = ("unrepresented", "thin", "never_failed", "represented", "unknown")
-UNCATEGORISED = "uncategorised"
-"""Turns whose kind of failure nobody has named and no neighbour tells."""
 THIN = 3
 """Cases below which a kind of failure is thinly represented."""
 RIGHT = 0.8
@@ -106,9 +105,9 @@ def assign_categories(
         reason = f"neighbours do not surely tell {RIGHT:.0%} of the labelled turns right, held out"
         return Assignment(nobody, 0, None, None, reason)
     last, right, k, least = best
-    found = (unlabelled @ labelled.T).astype(np.float64)
-    vote = kinds[_vote(found, own, len(kinds), k)] if len(found) else np.empty(0, kinds.dtype)
-    near = found.max(axis=1, initial=-np.inf) >= least
+    cosine = (unlabelled @ labelled.T).astype(np.float64)
+    vote = kinds[_vote(cosine, own, len(kinds), k)] if len(cosine) else np.empty(0, kinds.dtype)
+    near = cosine.max(axis=1, initial=-np.inf) >= least
     return Assignment(
         tuple(str(kind) if close else None for kind, close in zip(vote, near, strict=True)),
         k,

@@ -62,7 +62,7 @@ class Belief:
 
 
 @dataclass(frozen=True)
-class Draw:
+class TurnDraw:
     """Drawn turns.
 
     Attributes:
@@ -106,10 +106,10 @@ def beliefs(signals: Mapping[str, Precision], together: Precision) -> dict[str, 
     prior = _shrunk(together, PRIOR_PRECISION)
     return {
         name: Belief(
-            _shrunk(found, prior),
-            1.0 if found.low is None or found.high is None else found.high - found.low,
+            _shrunk(one, prior),
+            1.0 if one.low is None or one.high is None else one.high - one.low,
         )
-        for name, found in signals.items()
+        for name, one in signals.items()
     }
 
 
@@ -158,9 +158,9 @@ def turn_sizes(
     sums = signals.group_by("signal", maintain_order=True).agg(pl.sum("strength"))
     of_signal = dict(sums.iter_rows())
     unknown = sum(known[name].unknown for name in of_signal)
-    asked = np.array([known[name].unknown / unknown / of_signal[name] for name in names])
+    worth = np.array([known[name].unknown / unknown / of_signal[name] for name in names])
     explored = np.zeros(n_turns)
-    np.add.at(explored, turn, asked * strength)
+    np.add.at(explored, turn, worth * strength)
 
     sizes: FloatArray = (
         random_share * even
@@ -171,7 +171,7 @@ def turn_sizes(
     return sizes
 
 
-def thin(sizes: FloatArray, most: int, rng: np.random.Generator) -> Draw:
+def thin(sizes: FloatArray, most: int, rng: np.random.Generator) -> TurnDraw:
     """At most so many turns of a week, drawn with probability proportional to size.
 
     A draw of n from them, each with the size that it has divided by the probability of this draw,
@@ -184,7 +184,7 @@ def thin(sizes: FloatArray, most: int, rng: np.random.Generator) -> Draw:
     """
     probability = inclusion_probabilities(sizes, most)
     kept = np.sort(systematic_draw(probability, rng.permutation(len(sizes)), rng))
-    return Draw(kept, probability[kept])
+    return TurnDraw(kept, probability[kept])
 
 
 def near_groups(vectors: Vectors, near: float) -> IntArray:
@@ -218,7 +218,7 @@ def draw_turns(
     sessions: NDArray[np.generic],
     n: int,
     rng: np.random.Generator,
-) -> Draw:
+) -> TurnDraw:
     """Draw at most one turn of each group, with probability proportional to size.
 
     A group is drawn with the size of all its turns, then one of them by its own; so the chance of a
@@ -254,7 +254,7 @@ def draw_turns(
     ]
     picked = np.array(sorted(rows, key=lambda row: (-sizes[row], row)), dtype=np.int64)
     inside = sizes[picked] / of_group[groups[picked]]
-    return Draw(picked, chance[groups[picked]] * inside)
+    return TurnDraw(picked, chance[groups[picked]] * inside)
 
 
 def _shrunk(found: Precision, prior: float) -> float:

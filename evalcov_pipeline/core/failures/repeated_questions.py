@@ -10,9 +10,9 @@ from evalcov_pipeline.core.failures.rows import (
     REGENERATED,
     STRENGTHS,
     feedback,
-    found_rows,
     placed,
     same_session,
+    sign_rows,
 )
 from evalcov_pipeline.core.statistics.shares import FloatArray
 
@@ -24,18 +24,18 @@ _MANY, _RARELY = 4, 0.25
 """Different texts before a stock reply, and the share of its uses that begin a session."""
 
 
-def regenerations(turns: pl.DataFrame, texts: pl.Series) -> pl.DataFrame:
+def regeneration_signs(turns: pl.DataFrame, texts: pl.Series) -> pl.DataFrame:
     """Sign regeneration: the same input came again within `REACH` turns, or was declared.
 
     What is sent again before the turn has ended is a double click, and what many sessions say after
     many different questions ("yes, please") is no question at all.
 
     Args:
-        turns: schema `TURNS`.
+        turns: schema `SIGNAL_INPUT`.
         texts: (n,) normalised queries.
 
     Returns:
-        Schema `FOUND`, on the turn whose answer was not taken.
+        Schema `SIGNS`, on the turn whose answer was not taken.
     """
     rows = placed(turns).with_columns(text=texts)
     rows = rows.with_columns(stock=_stock_replies(rows))
@@ -59,18 +59,18 @@ def regenerations(turns: pl.DataFrame, texts: pl.Series) -> pl.DataFrame:
     told = pl.format("turn {} sends the same input again", "turn_index")
     return pl.concat(
         [
-            found_rows(
+            sign_rows(
                 pl.concat(again),
                 signal="regeneration",
                 strength=_weaker("regeneration"),
                 evidence=told,
             ),
-            found_rows(declared, signal="regeneration", evidence=pl.format("declared: {}", "name")),
+            sign_rows(declared, signal="regeneration", evidence=pl.format("declared: {}", "name")),
         ]
     )
 
 
-def rephrases(
+def rephrase_signs(
     turns: pl.DataFrame,
     texts: pl.Series,
     pairs: pl.DataFrame,
@@ -90,14 +90,14 @@ def rephrases(
     similar one failed.
 
     Args:
-        turns: schema `TURNS`.
+        turns: schema `SIGNAL_INPUT`.
         texts: (n,) normalised queries.
         pairs: `row` of the earlier turn and `back`, how many turns later the other one comes.
         similarity: (n,) of the pairs; NaN for the same text.
         cuts: source, cut and anew; null where they cannot be estimated.
 
     Returns:
-        Schema `FOUND`, on the earlier turn.
+        Schema `SIGNS`, on the earlier turn.
     """
     rows = placed(turns).with_columns(text=texts)
     by = pl.col("annotator_kind").str.to_uppercase().fill_null("")
@@ -107,7 +107,7 @@ def rephrases(
         ~pl.col("name").str.to_lowercase().str.contains(RAISED).fill_null(False),
     )
     told = rows.select(
-        later="row", telling="turn_index", anew=put_anew(pl.col("query_text")), said="query_text"
+        later="row", telling="turn_index", anew=put_anew(pl.col("query_text")), words="query_text"
     )
     near = (
         pairs.with_columns(
@@ -122,7 +122,7 @@ def rephrases(
     idle = rows.filter(objection(pl.col("query_text")).is_not_null() | _stock_replies(rows))
     between = pl.concat([linked["row"], linked["later"], idle["row"]]).unique()
     level = pl.when("anew").then(pl.min_horizontal("anew_cut", "cut")).otherwise("cut")
-    found = (
+    repeats = (
         near.join(told, on="later")
         .join(happy.select("row"), on="row", how="anti")
         .with_columns(level=level)
@@ -135,13 +135,13 @@ def rephrases(
         .unique("later", keep="first", maintain_order=True)
     )
     excess = ((pl.col("similarity") - pl.col("level")) / (1 - pl.col("level"))).clip(0, 1)
-    return found_rows(
-        found,
+    return sign_rows(
+        repeats,
         signal="rephrase",
         strength=_weaker("rephrase") * (0.6 + 0.4 * excess.fill_nan(0.0)),
         evidence=pl.format(
             "turn {} asks it in other words (similarity {}): {}",
-            "telling", pl.col("similarity").round(2), "said",
+            "telling", pl.col("similarity").round(2), "words",
         ),
         threshold=pl.col("level"),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Rows of failure signals: what they are read from, and what is found."""
+"""Rows of failure signals: what signs are read from, and the signs themselves."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from evalcov_pipeline.core.traffic import turns as lake
+from evalcov_pipeline.core.traffic.turns import SESSION, TURNS
 
 _RECORDED = (
     "started_at", "ended_at", "query_text", "error_type", "finish_reason", "retrieval_count",
     "retrieval_top_score", "retrieval_kind", "feedback", "outcome",
 )  # fmt: skip
-TURNS = pl.Schema(
+SIGNAL_INPUT = pl.Schema(
     {
         "source": pl.String(),
         "session_id": pl.String(),
         "turn_index": pl.Int64(),
         "answered": pl.Boolean(),
-        **{name: lake.TURNS[name] for name in _RECORDED},
+        **{name: TURNS[name] for name in _RECORDED},
     }
 )
 """What signs are read from: one row per turn, ordered by source, session_id and turn_index.
@@ -26,7 +26,7 @@ TURNS = pl.Schema(
 `answered` is NULL where the source records no answers.
 """
 
-FOUND = pl.Schema(
+SIGNS = pl.Schema(
     {
         "row": pl.UInt32(),
         "signal": pl.String(),
@@ -56,14 +56,13 @@ TICKET, REVIEWER, REGENERATED = (
 )  # fmt: skip
 """Names by which feedback tells of tickets, of reviewers and of regenerated answers."""
 RAISED = f"{TICKET}|flag|{REGENERATED}"
-_SESSION = ("source", "session_id")
 
 
-def strongest(found: Iterable[pl.DataFrame]) -> pl.DataFrame:
+def strongest(signs: Iterable[pl.DataFrame]) -> pl.DataFrame:
     """One row per turn and signal: the strongest sign, of equal ones the first in evidence."""
-    signs = pl.concat(found, how="vertical")
+    every = pl.concat(signs, how="vertical")
     order = ["row", "signal", "strength", "evidence"]
-    return signs.sort(order, descending=[False, False, True, False]).unique(
+    return every.sort(order, descending=[False, False, True, False]).unique(
         ["row", "signal"], keep="first", maintain_order=True
     )
 
@@ -81,11 +80,11 @@ def feedback(turns: pl.DataFrame) -> pl.DataFrame:
 
 def same_session(back: int) -> pl.Expr:
     """Whether a turn and the one so many rows before it (after, if negative) share a session."""
-    same = [pl.col(name) == pl.col(name).shift(back) for name in _SESSION]
+    same = [pl.col(name) == pl.col(name).shift(back) for name in SESSION]
     return pl.all_horizontal(same).fill_null(False)
 
 
-def found_rows(
+def sign_rows(
     rows: pl.DataFrame,
     *,
     evidence: pl.Expr,
@@ -93,7 +92,7 @@ def found_rows(
     strength: pl.Expr | float | None = None,
     threshold: pl.Expr | None = None,
 ) -> pl.DataFrame:
-    """Rows in schema `FOUND`; without `signal` they bring their own."""
+    """Rows in schema `SIGNS`; without `signal` they bring their own."""
     columns = {
         "row": pl.col("row"),
         "signal": pl.lit(signal) if signal else pl.col("signal"),
@@ -101,4 +100,4 @@ def found_rows(
         "evidence": evidence,
         "threshold": pl.lit(None) if threshold is None else threshold,
     }
-    return rows.select(**columns).cast(FOUND)
+    return rows.select(**columns).cast(SIGNS)

@@ -17,9 +17,9 @@ from evalcov_pipeline.core.failures.rows import (
     STRENGTHS,
     TICKET,
     feedback,
-    found_rows,
     placed,
     same_session,
+    sign_rows,
 )
 from evalcov_pipeline.core.traffic.feedback import discontent
 
@@ -28,17 +28,17 @@ _UNHAPPY = ("not_helpful", "unhelpful", "wrong", "poor", "useless", "not_ok")
 _UNRAISED = ("false", "no", "none", "0", "not_flagged", "ok", "good", "pass")
 
 
-def explicit(turns: pl.DataFrame) -> pl.DataFrame:
+def explicit_signs(turns: pl.DataFrame) -> pl.DataFrame:
     """Signs that somebody gave on purpose: thumbs_down, ticket, negative_feedback, flagged.
 
     Verdicts of models and programs are no signs; a ticket that a program recorded is one. A flag
     counts only where a person is said to have set it.
 
     Args:
-        turns: schema `TURNS`.
+        turns: schema `SIGNAL_INPUT`.
 
     Returns:
-        Schema `FOUND`.
+        Schema `SIGNS`.
     """
     name, label = (pl.col(field).str.to_lowercase() for field in ("name", "label"))
     by = pl.col("annotator_kind").str.to_uppercase().fill_null("")
@@ -62,23 +62,23 @@ def explicit(turns: pl.DataFrame) -> pl.DataFrame:
         .when(unhappy)
         .then(pl.lit("negative_feedback"))
     )
-    said = pl.coalesce("label", pl.format("{}", pl.col("value").round(3)))
-    return found_rows(
+    told = pl.coalesce("label", pl.format("{}", pl.col("value").round(3)))
+    return sign_rows(
         feedback(turns).with_columns(signal=signal).drop_nulls("signal"),
         strength=pl.col("signal").replace_strict(STRENGTHS, return_dtype=pl.Float64),
-        evidence=pl.format("{}: {}", pl.col("name").fill_null("feedback"), said),
+        evidence=pl.format("{}: {}", pl.col("name").fill_null("feedback"), told),
     )
 
 
-def poor_retrieval(turns: pl.DataFrame, cuts: pl.DataFrame) -> pl.DataFrame:
+def retrieval_signs(turns: pl.DataFrame, cuts: pl.DataFrame) -> pl.DataFrame:
     """Signs null_retrieval (captured and empty) and low_retrieval (a score below the cut).
 
     Args:
-        turns: schema `TURNS`.
+        turns: schema `SIGNAL_INPUT`.
         cuts: source, retrieval_kind and cut, per retriever; see `thresholds.retrieval_cuts`.
 
     Returns:
-        Schema `FOUND`; low_retrieval is the stronger the farther below the cut.
+        Schema `SIGNS`; low_retrieval is the stronger the farther below the cut.
     """
     which = pl.col("retrieval_kind").fill_null("retrieval")
     rows = turns.lazy().with_row_index("row")
@@ -90,12 +90,12 @@ def poor_retrieval(turns: pl.DataFrame, cuts: pl.DataFrame) -> pl.DataFrame:
     depth = pl.when(cut > 0).then(((cut - score) / cut).clip(0, 1)).otherwise(0.0)
     return pl.concat(
         [
-            found_rows(
+            sign_rows(
                 empty.collect(),
                 signal="null_retrieval",
                 evidence=pl.format("{} found nothing", which),
             ),
-            found_rows(
+            sign_rows(
                 low.collect(),
                 signal="low_retrieval",
                 strength=STRENGTHS["low_retrieval"] * (0.5 + 0.5 * depth),
@@ -109,19 +109,19 @@ def poor_retrieval(turns: pl.DataFrame, cuts: pl.DataFrame) -> pl.DataFrame:
     )  # fmt: skip
 
 
-def abrupt_ends(turns: pl.DataFrame, guards: pl.DataFrame) -> pl.DataFrame:
+def abrupt_end_signs(turns: pl.DataFrame, guards: pl.DataFrame) -> pl.DataFrame:
     """Sign abrupt_end: a session's last turn ended in an error, was refused or has no answer.
 
     That nobody wrote any more is no sign by itself. Nor has a session ended whose last turn is so
     recent that its next one may be yet to come.
 
     Args:
-        turns: schema `TURNS`, all turns of their sessions from the first of them on.
+        turns: schema `SIGNAL_INPUT`, all turns of their sessions from the first of them on.
         guards: source, `known_until` (newest turn that is known of the source) and `guard`
             (seconds after which its sessions hardly go on).
 
     Returns:
-        Schema `FOUND`.
+        Schema `SIGNS`.
     """
     last = ~same_session(-1)
     rows = placed(turns).filter(last).join(guards, on="source")
@@ -139,22 +139,22 @@ def abrupt_ends(turns: pl.DataFrame, guards: pl.DataFrame) -> pl.DataFrame:
         .then(pl.lit("the last query has no answer"))
     )
     ends = rows.filter(quiet > pl.col("guard")).with_columns(why=why).drop_nulls("why")
-    return found_rows(ends, signal="abrupt_end", evidence=pl.col("why"), threshold=pl.col("guard"))
+    return sign_rows(ends, signal="abrupt_end", evidence=pl.col("why"), threshold=pl.col("guard"))
 
 
-def friction(turns: pl.DataFrame) -> pl.DataFrame:
+def friction_signs(turns: pl.DataFrame) -> pl.DataFrame:
     """Sign friction: the next turn objects in words; English alone, see `phrases`.
 
     Args:
-        turns: schema `TURNS`.
+        turns: schema `SIGNAL_INPUT`.
 
     Returns:
-        Schema `FOUND`, on the turn before.
+        Schema `SIGNS`, on the turn before.
     """
-    said = objection(pl.col("query_text"))
-    rows = placed(turns).filter(same_session(1)).with_columns(said=said).drop_nulls("said")
-    return found_rows(
+    words = objection(pl.col("query_text"))
+    rows = placed(turns).filter(same_session(1)).with_columns(words=words).drop_nulls("words")
+    return sign_rows(
         rows.with_columns(pl.col("row") - 1),
         signal="friction",
-        evidence=pl.format("turn {} says: {}", "turn_index", "said"),
+        evidence=pl.format("turn {} says: {}", "turn_index", "words"),
     )

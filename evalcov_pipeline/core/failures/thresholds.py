@@ -73,15 +73,15 @@ def unrelated_similarities(
         (k,) similarity of each next turn to the question of another session that is nearest to the
         answered one; those without another session are left out.
     """
-    found = []
+    similarities = []
     for start in range(0, len(earlier), _CHUNK):
         mine, told = earlier[start : start + _CHUNK], later[start : start + _CHUNK]
         near = vectors[mine] @ vectors.T
         near[sessions[mine][:, None] == sessions[None, :]] = -np.inf
         other = near.argmax(axis=1)
         known = np.isfinite(near[np.arange(len(mine)), other])
-        found.append(np.einsum("ij,ij->i", vectors[told[known]], vectors[other[known]]))
-    return np.concatenate([np.empty(0), *found])
+        similarities.append(np.einsum("ij,ij->i", vectors[told[known]], vectors[other[known]]))
+    return np.concatenate([np.empty(0), *similarities])
 
 
 def rephrase_cut(unrelated: FloatArray) -> RephraseCut:

@@ -10,10 +10,9 @@ from typing import Literal
 import polars as pl
 
 from evalcov_pipeline.core.judges.bias import model_family
-from evalcov_pipeline.core.labels.decision import Label, resolve
+from evalcov_pipeline.core.labels.decision import UNCATEGORISED, Label, resolve
 
 Selection = Literal["random", "by_verdict", "verdict_blind"]
-UNCATEGORISED = "uncategorised"
 _BEGINNING = datetime(1, 1, 1)
 
 _Schema = Mapping[str, pl.DataType | type[pl.DataType]]

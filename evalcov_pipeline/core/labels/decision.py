@@ -12,6 +12,9 @@ from evalcov_pipeline.core.text.normalise import normalise
 
 Status = Literal["open", "labelled", "adjudicate", "kept", "rejected"]
 
+UNCATEGORISED = "uncategorised"
+"""Stands for a category, or a kind of failure, that nobody has named."""
+
 
 class Purpose(StrEnum):
     """What a task is for.

@@ -41,7 +41,7 @@ class ScorePair:
 
 
 @dataclass(frozen=True)
-class Gap:
+class ScoreGap:
     """Suite score less fresh score in one period, with its 95 % interval (Newcombe, 1998)."""
 
     at: datetime
@@ -64,7 +64,7 @@ class GoodhartWatch:
             none (neither is shown), insufficient (below 30 fresh cases in all).
     """
 
-    gaps: tuple[Gap, ...]
+    gaps: tuple[ScoreGap, ...]
     mean_gap: float | None
     gap_p_value: float | None
     slope: float | None
@@ -93,7 +93,7 @@ def goodhart_watch(pairs: Sequence[ScorePair]) -> GoodhartWatch:
     gaps = tuple(_gap(pair) for pair in known)
     if sum(pair.fresh_cases for pair in known) < _MIN_FRESH:
         return GoodhartWatch(gaps, None, None, None, None, "insufficient")
-    gap = np.array([found.gap for found in gaps])
+    gap = np.array([one.gap for one in gaps])
     precision = 1 / _variances(known)
     mean = float(precision @ gap / precision.sum())
     gap_p = _upper_tail(mean * sqrt(precision.sum()))
@@ -115,13 +115,13 @@ def goodhart_watch(pairs: Sequence[ScorePair]) -> GoodhartWatch:
     )
 
 
-def _gap(pair: ScorePair) -> Gap:
+def _gap(pair: ScorePair) -> ScoreGap:
     rates = np.array(
         [_rate(pair.suite_passed, pair.suite_cases), _rate(pair.fresh_passed, pair.fresh_cases)]
     )
     low, high = wilson(rates, [pair.suite_cases, pair.fresh_cases])
     gap = float(rates[0] - rates[1])
-    return Gap(
+    return ScoreGap(
         at=pair.at,
         gap=gap,
         low=gap - float(np.hypot(rates[0] - low[0], high[1] - rates[1])),

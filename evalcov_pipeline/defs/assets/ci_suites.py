@@ -38,26 +38,26 @@ def ci_suites(warehouse: WarehouseResource, settings: dg.ResourceParam[Settings]
     The suite of before stays, less what cannot decide any more, until another notices clearly more.
     """
     with warehouse.writer() as con:
-        found = choose_suite(con, settings.suites, refused_judges(con, datetime.max), now())
-    facts = {name: found.suite[name] for name in _FIGURES} if found.suite else {}
+        chosen = choose_suite(con, settings.suites, refused_judges(con, datetime.max), now())
+    facts = {name: getattr(chosen.suite, name) for name in _FIGURES} if chosen.suite else {}
     yield dg.MaterializeResult(
         asset_key="ci_suites",
         metadata={
             **row_count(int(bool(facts))),
             **facts,
-            "note": found.note or "-",
-            "left_out": found.left_out.height,
-            "cannot_decide": rows_of(found.left_out),
+            "note": chosen.note or "-",
+            "left_out": chosen.left_out.height,
+            "cannot_decide": rows_of(chosen.left_out),
         },
     )
-    modes = found.cases.group_by("failure_mode").agg(
+    modes = chosen.cases.group_by("failure_mode").agg(
         cases=pl.len(), deciding=pl.col("decides").sum(), pinned=pl.col("incident_id").count()
     )
     yield dg.MaterializeResult(
         asset_key="ci_suite_cases",
         metadata={
-            **row_count(found.cases.height),
+            **row_count(chosen.cases.height),
             "failure_modes": rows_of(modes.sort("failure_mode")),
-            "cases": dg.MetadataValue.md(suite_table(found.cases)),
+            "cases": dg.MetadataValue.md(suite_table(chosen.cases)),
         },
     )

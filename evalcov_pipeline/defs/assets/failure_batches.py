@@ -1,7 +1,6 @@
 """Turns that people look at because something seems to have gone wrong."""
 
 import dagster as dg
-import orjson
 import polars as pl
 
 from evalcov_pipeline.core.traffic.weeks import as_of
@@ -9,11 +8,17 @@ from evalcov_pipeline.defs.support.partitions import WEEKLY, now, weeks
 from evalcov_pipeline.defs.support.resources import WarehouseResource
 from evalcov_pipeline.defs.support.specs import row_count, table_spec
 from evalcov_pipeline.reports.plots import signal_plot
-from evalcov_pipeline.services.failures.batches import Week, examine_week, record_week, signal_weeks
+from evalcov_pipeline.services.failures.batches import (
+    FailureWeek,
+    examine_week,
+    record_week,
+    signal_weeks,
+)
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.warehouse import size
 
 TABLES = ("failure_batches", "failure_picks", "signal_precision")
+_COUNTS = ("size", "n_turns", "n_signalled", "n_near_duplicates")
 _DEPS = ["failure_signals", "text_vectors", "cluster_assignments", "eval_cases", "annotations"]
 
 
@@ -39,13 +44,13 @@ def failure_batches(
     """
     asked = weeks(context)
     for week in asked:
-        found = examine_week(
+        examined = examine_week(
             warehouse.warehouse, settings, as_of(week), now(), ask=week == asked[-1]
         )
         with warehouse.writer() as con:
-            record_week(con, as_of(week), found)
+            record_week(con, as_of(week), examined)
         for table in ("failure_batches", "signal_precision"):
-            context.add_asset_metadata(_facts(found, table), asset_key=table, partition_key=week)
+            context.add_asset_metadata(_facts(examined, table), asset_key=table, partition_key=week)
     with warehouse.reader() as con:
         rows = {table: size(con, table) for table in TABLES}
         trend = signal_weeks(con, as_of(asked[-1]))
@@ -59,13 +64,16 @@ def failure_batches(
         yield dg.MaterializeResult(asset_key=table, metadata=row_count(rows[table]))
 
 
-def _facts(found: Week, table: str) -> dict[str, object]:
+def _facts(examined: FailureWeek, table: str) -> dict[str, object]:
     if table == "signal_precision":
-        shown = found.precision.drop("as_of").with_columns(pl.col(pl.Float64).round(3))
+        shown = examined.precision.drop("as_of").with_columns(pl.col(pl.Float64).round(3))
         return {"precision": dg.MetadataValue.json(shown.to_dicts())}
-    if found.batch is None:
-        return {"note": found.note or "-"}
-    row = found.batch.row
-    counts = {name: row[name] for name in ("size", "n_turns", "n_signalled", "n_near_duplicates")}
-    weights = dg.MetadataValue.json(orjson.loads(row["signals"]))
-    return {**counts, "note": row["note"] or "-", "weights": weights}
+    if examined.batch is None:
+        return {"note": examined.note or "-"}
+    batch = examined.batch
+    counts = {
+        name: getattr(batch, name)
+        for name in ("size", "n_turns", "n_signalled", "n_near_duplicates")
+    }
+    weights = dg.MetadataValue.json(batch.weights)
+    return {**counts, "note": batch.note or "-", "weights": weights}

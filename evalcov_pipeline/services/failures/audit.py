@@ -12,12 +12,12 @@ import polars as pl
 
 from evalcov_pipeline.core.failures.audit import (
     ORDER,
-    UNCATEGORISED,
     Assignment,
     assign_categories,
     represented,
 )
 from evalcov_pipeline.core.failures.batches import precision
+from evalcov_pipeline.core.labels.decision import UNCATEGORISED
 from evalcov_pipeline.core.traffic.turns import TRACE
 from evalcov_pipeline.core.traffic.weeks import end_of_week
 from evalcov_pipeline.errors import BadInput
@@ -193,11 +193,11 @@ def _rows(quarter: Quarter, seen: _Seen, picks: pl.DataFrame, cases: pl.DataFram
         of_kind = picks["bad"] & (picks["category"].fill_null(UNCATEGORISED) == kind)
         rate = precision(of_kind.to_numpy(), chances)
         case = suite.get(kind, {})
-        found = represented(
+        representation = represented(
             kind, case.get("eval_cases", 0), case.get("last_failed_at"),
             ever_run=bool(case.get("runs")),
         )  # fmt: skip
-        reason = found.reason
+        reason = representation.reason
         if rate.rate is None:
             reason += "; no rate, since no turn of the quarter's batches has a label yet"
         rows.append(
@@ -215,7 +215,7 @@ def _rows(quarter: Quarter, seen: _Seen, picks: pl.DataFrame, cases: pl.DataFram
                 "regression_cases": case.get("regression_cases", 0),
                 "newest_case_at": case.get("newest_case_at"),
                 "last_failed_at": case.get("last_failed_at"),
-                "status": found.status,
+                "status": representation.status,
                 "reason": reason,
                 "as_of": quarter.as_of,
             }
@@ -233,13 +233,13 @@ def _assigned(
     missing = set(cache.missing([*known["text_hash"], *signalled["text_hash"].drop_nulls()]))
     known = known.filter(~pl.col("text_hash").is_in(missing))
     near = signalled.filter(~pl.col("text_hash").is_in(missing))
-    found = assign_categories(
+    assignment = assign_categories(
         cache.get(known["text_hash"].to_list()),
         known["category"].to_list(),
         cache.get(near["text_hash"].to_list()),
     )
-    lost = signalled.height - near.height
-    return [kind or UNCATEGORISED for kind in found.categories] + [UNCATEGORISED] * lost, found
+    kinds = [kind or UNCATEGORISED for kind in assignment.categories]
+    return kinds + [UNCATEGORISED] * (signalled.height - near.height), assignment
 
 
 def _incidents(con: duckdb.DuckDBPyConnection, quarter: Quarter) -> pl.DataFrame:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import duckdb
 import polars as pl
@@ -35,7 +33,7 @@ MOST_WAITING = 2
 
 
 @dataclass(frozen=True)
-class Week:
+class FailureWeek:
     """What is known of a week's failures.
 
     Attributes:
@@ -61,7 +59,7 @@ def signal_weeks(con: duckdb.DuckDBPyConnection, as_of: datetime) -> pl.DataFram
 
 def examine_week(
     warehouse: Warehouse, settings: Settings, as_of: datetime, created_at: datetime, *, ask: bool
-) -> Week:
+) -> FailureWeek:
     """Measure how often signals were right up to a week, and draw its batch; writes nothing.
 
     Args:
@@ -76,11 +74,13 @@ def examine_week(
     with warehouse.reader() as con:
         signals = _signals(con, as_of, turns)
         picks = judged_picks(con, as_of, span and end_of_week(span[1]))
-        found = precisions(picks, signals["signal"].unique())
+        measured = precisions(picks, signals["signal"].unique())
         n_signalled = signals["turn"].n_unique()
         counts = dict(signals.group_by("signal").len().iter_rows())
         counts |= {ANY: n_signalled, NONE: len(turns) - n_signalled}
-        rows = precision_rows(as_of, found, counts) if len(turns) else precision_rows(as_of, {}, {})
+        rows = (
+            precision_rows(as_of, measured, counts) if len(turns) else precision_rows(as_of, {}, {})
+        )
         refusal = (
             _refusal(con, settings, as_of)
             if len(signals)
@@ -88,20 +88,20 @@ def examine_week(
         )
         batch = None
         if ask and not refusal:
-            batch = draw_batch(con, settings, as_of, created_at, turns, signals, found)
-    return Week(rows, batch, refusal if ask else None)
+            batch = draw_batch(con, settings, as_of, created_at, turns, signals, measured)
+    return FailureWeek(rows, batch, refusal if ask else None)
 
 
-def record_week(con: duckdb.DuckDBPyConnection, as_of: datetime, week: Week) -> None:
+def record_week(con: duckdb.DuckDBPyConnection, as_of: datetime, week: FailureWeek) -> None:
     """Write what `examine_week` found.
 
     A batch takes the place of the week's earlier one as long as nobody has labelled any of it:
     tasks that both ask stay as old as they are, others are superseded.
     """
     replace_slice(con, "signal_precision", week.precision, as_of=as_of)
-    if week.batch is None or _is_labelled(con, week.batch.row["batch_id"]):
+    if week.batch is None or _is_labelled(con, week.batch.batch_id):
         return
-    name, tasks = week.batch.row["batch_id"], week.batch.tasks
+    name, tasks = week.batch.batch_id, week.batch.tasks
     before = frame(
         con, "SELECT task_id, created_at FROM annotation_queue WHERE batch_id = ?", [name]
     )
@@ -112,7 +112,7 @@ def record_week(con: duckdb.DuckDBPyConnection, as_of: datetime, week: Week) -> 
         )
     )
     asked = tasks["task_id"].to_list()
-    row = week.batch.row | {"created_at": tasks["created_at"].min()}
+    row = week.batch.row() | {"created_at": tasks["created_at"].min()}
     con.execute(
         "DELETE FROM annotation_queue WHERE batch_id = ? AND list_contains(?, task_id)",
         [name, asked],
@@ -120,7 +120,7 @@ def record_week(con: duckdb.DuckDBPyConnection, as_of: datetime, week: Week) -> 
     con.execute(
         "UPDATE annotation_queue SET status = 'superseded', resolved_at = $2"
         " WHERE batch_id = $1 AND status != 'superseded'",
-        [name, week.batch.row["created_at"]],
+        [name, week.batch.created_at],
     )
     enqueue(con, tasks)
     add_texts(con, week.batch.texts)
@@ -130,9 +130,28 @@ def record_week(con: duckdb.DuckDBPyConnection, as_of: datetime, week: Week) -> 
     replace_slice(con, "failure_picks", week.batch.picks, batch_id=name)
 
 
-def newest_batch(con: duckdb.DuckDBPyConnection) -> Mapping[str, Any] | None:
-    """The newest batch: batch_id, as_of, size, and how many of its tasks and of all wait."""
-    return one_row(
+@dataclass(frozen=True)
+class NewestBatch:
+    """The newest batch, and what waits for people.
+
+    Attributes:
+        batch_id: its name.
+        as_of: end of its week.
+        size: its turns.
+        waiting: of its tasks.
+        waiting_of_all: tasks of all batches.
+    """
+
+    batch_id: str
+    as_of: datetime
+    size: int
+    waiting: int
+    waiting_of_all: int
+
+
+def newest_batch(con: duckdb.DuckDBPyConnection) -> NewestBatch | None:
+    """The newest batch; None before the first."""
+    row = one_row(
         con,
         """
         SELECT b.batch_id, b.as_of, b.size,
@@ -144,6 +163,7 @@ def newest_batch(con: duckdb.DuckDBPyConnection) -> Mapping[str, Any] | None:
         """,
         [Purpose.FAILURE.value, list(WAITING)],
     )
+    return NewestBatch(**row) if row else None
 
 
 def _refusal(con: duckdb.DuckDBPyConnection, settings: Settings, as_of: datetime) -> str | None:

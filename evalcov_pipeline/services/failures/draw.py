@@ -45,16 +45,42 @@ class Batch:
     """A batch as it is drawn, before it is recorded.
 
     Attributes:
-        row: of `failure_batches`.
+        batch_id: its name.
+        as_of: end of the week.
+        size: turns drawn.
+        n_turns: turns of the week.
+        n_signalled: of them, those with a signal.
+        n_near_duplicates: of them, those that ask what is asked already, estimated.
+        exploration_share: of the batch, for signals that little is known of.
+        random_share: of the batch, drawn evenly.
+        weights: what each signal counted for: signal, precision, labelled, weight and unknown.
+        note: what could not be honoured; None where there is nothing to say.
+        created_at: wall clock, naive UTC.
         picks: rows of `failure_picks`, the most suspicious first.
         tasks: rows of `annotation_queue`.
         texts: text_hash and text of the picks.
     """
 
-    row: dict[str, Any]
+    batch_id: str
+    as_of: datetime
+    size: int
+    n_turns: int
+    n_signalled: int
+    n_near_duplicates: int
+    exploration_share: float
+    random_share: float
+    weights: list[dict[str, Any]]
+    note: str | None
+    created_at: datetime
     picks: pl.DataFrame
     tasks: pl.DataFrame
     texts: pl.DataFrame
+
+    def row(self) -> dict[str, Any]:
+        """The row of `failure_batches`."""
+        apart = ("weights", "picks", "tasks", "texts")
+        columns = {name: value for name, value in vars(self).items() if name not in apart}
+        return columns | {"signals": orjson.dumps(self.weights).decode()}
 
 
 def batch_id(as_of: datetime) -> str:
@@ -69,7 +95,7 @@ def draw_batch(
     created_at: datetime,
     turns: pl.DataFrame,
     signals: pl.DataFrame,
-    found: Mapping[str, Precision],
+    measured: Mapping[str, Precision],
 ) -> Batch:
     """Draw a week's batch: the same from the same inputs.
 
@@ -80,13 +106,13 @@ def draw_batch(
         created_at: wall clock, naive UTC.
         turns: from `sampling_frame`, at least one.
         signals: turn (place among `turns`), signal, strength and evidence; at least one.
-        found: from `precisions`, of all these signals.
+        measured: from `precisions`, of all these signals.
     """
     rules = settings.failures
     redact_all = redactor(settings.redaction)
     rng = np.random.default_rng([rules.seed, as_of.toordinal()])
-    single = {name: one for name, one in found.items() if name not in (ANY, NONE)}
-    known = beliefs(single, found[ANY])
+    single = {name: one for name, one in measured.items() if name not in (ANY, NONE)}
+    known = beliefs(single, measured[ANY])
     sizes = turn_sizes(
         signals, len(turns), known,
         exploration_share=rules.exploration_share, random_share=rules.random_share,
@@ -132,22 +158,19 @@ def draw_batch(
     drawn = drawn.join(borne, on="turn", how="left", maintain_order="left").with_columns(
         pl.col("signals").fill_null([])
     )
-    row = {
-        "batch_id": name,
-        "as_of": as_of,
-        "size": drawn.height,
-        "n_turns": len(turns),
-        "n_signalled": signals["turn"].n_unique(),
-        "n_near_duplicates": n_alike,
-        "exploration_share": rules.exploration_share,
-        "random_share": rules.random_share,
-        "signals": orjson.dumps(_weights(single, known)).decode(),
-        "note": _note(settings, drawn.height, len(turns)) or None,
-        "created_at": created_at,
-    }
     said = conversations(settings.lake, drawn, drawn, redact_all)
     return Batch(
-        row=row,
+        batch_id=name,
+        as_of=as_of,
+        size=drawn.height,
+        n_turns=len(turns),
+        n_signalled=signals["turn"].n_unique(),
+        n_near_duplicates=n_alike,
+        exploration_share=rules.exploration_share,
+        random_share=rules.random_share,
+        weights=_weights(single, known),
+        note=_note(settings, drawn.height, len(turns)) or None,
+        created_at=created_at,
         picks=drawn.select(
             "batch_id", "task_id", "source", "trace_id", "turn_index", "text_hash", "signals",
             "inclusion_probability",
@@ -171,8 +194,8 @@ def _vectors(
     cache = vector_cache(settings)
     texts = pl.concat([offered.select("text_hash", "text"), asked])
     embed_texts(cache, lambda: embedder(settings.embedding), texts)
-    found = cache.get(texts["text_hash"].to_list())
-    return found[: len(offered)], found[len(offered) :]
+    vectors = cache.get(texts["text_hash"].to_list())
+    return vectors[: len(offered)], vectors[len(offered) :]
 
 
 def _tasks(

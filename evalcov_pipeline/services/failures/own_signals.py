@@ -7,16 +7,16 @@ from typing import Any
 
 import polars as pl
 
-from evalcov_pipeline.core.failures.rows import FOUND, STRENGTHS
+from evalcov_pipeline.core.failures.rows import SIGNS, STRENGTHS
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.services.functions import ANY_END, imported
 
-Signal = Callable[[pl.DataFrame], Any]
+OwnSignal = Callable[[pl.DataFrame], Any]
 _DIGITS = 6
 """Of strengths: what is smaller is no sign, and nothing is divided by it."""
 
 
-def own_signals(named: Mapping[str, str]) -> dict[str, Signal]:
+def own_signals(named: Mapping[str, str]) -> dict[str, OwnSignal]:
     """The functions of `failures.own`, by signal.
 
     Raises:
@@ -28,8 +28,8 @@ def own_signals(named: Mapping[str, str]) -> dict[str, Signal]:
     return {name: _imported(name, path) for name, path in named.items()}
 
 
-def found_by(
-    signals: Mapping[str, Signal], named: Mapping[str, str], turns: pl.DataFrame
+def own_signs(
+    signals: Mapping[str, OwnSignal], named: Mapping[str, str], turns: pl.DataFrame
 ) -> Iterator[pl.DataFrame]:
     """What the functions find.
 
@@ -39,7 +39,7 @@ def found_by(
         turns: each is given a copy, see docs/failures.md for its columns.
 
     Yields:
-        Schema `FOUND`.
+        Schema `SIGNS`.
 
     Raises:
         BadInput: a function raised, or returned something else than (n,) strengths of 0..1 or a
@@ -51,27 +51,27 @@ def found_by(
         except ANY_END as error:
             raise _blamed(name, named[name], f"it raised {error!r}") from error
         try:
-            rows = _found(name, returned, turns.height)
+            rows = _signs(name, returned, turns.height)
         except ANY_END as error:
             raise _blamed(name, named[name], str(error)) from error
         yield rows
 
 
-def _found(name: str, returned: Any, n: int) -> pl.DataFrame:
+def _signs(name: str, returned: Any, n: int) -> pl.DataFrame:
     if isinstance(returned, pl.DataFrame):
         if "strength" not in returned.columns:
             raise ValueError("its frame has no column 'strength'")
         strengths = returned["strength"]
-        told = returned["evidence"] if "evidence" in returned.columns else None
+        evidence = returned["evidence"] if "evidence" in returned.columns else None
     else:
-        strengths, told = pl.Series(returned), None
+        strengths, evidence = pl.Series(returned), None
     if len(strengths) != n:
         raise ValueError(f"it returned {len(strengths)} strengths for {n} turns")
     rows = pl.DataFrame(
         {
-            "row": pl.Series(range(n), dtype=FOUND["row"]),
+            "row": pl.Series(range(n), dtype=SIGNS["row"]),
             "strength": strengths.cast(pl.Float64).fill_nan(None).fill_null(0.0).round(_DIGITS),
-            "evidence": pl.Series([None] * n, dtype=pl.String) if told is None else told,
+            "evidence": pl.Series([None] * n, dtype=pl.String) if evidence is None else evidence,
         }
     )
     if not rows["strength"].is_between(0, 1).all():
@@ -83,12 +83,12 @@ def _found(name: str, returned: Any, n: int) -> pl.DataFrame:
             evidence=pl.col("evidence").cast(pl.String).fill_null(f"own signal {name}"),
             threshold=pl.lit(None, pl.Float64),
         )
-        .select(FOUND.names())
-        .cast(FOUND)
+        .select(SIGNS.names())
+        .cast(SIGNS)
     )
 
 
-def _imported(name: str, path: str) -> Signal:
+def _imported(name: str, path: str) -> OwnSignal:
     try:
         return imported(path)
     except ValueError as error:

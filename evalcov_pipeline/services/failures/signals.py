@@ -11,18 +11,27 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from evalcov_pipeline.core.failures import repeated_questions as repeated
-from evalcov_pipeline.core.failures import signals as signs
-from evalcov_pipeline.core.failures import thresholds as estimates
-from evalcov_pipeline.core.failures.rows import FOUND, STRENGTHS, strongest
-from evalcov_pipeline.core.failures.thresholds import Threshold
+from evalcov_pipeline.core.failures.repeated_questions import regeneration_signs, rephrase_signs
+from evalcov_pipeline.core.failures.rows import SIGNS, STRENGTHS, strongest
+from evalcov_pipeline.core.failures.signals import (
+    abrupt_end_signs,
+    explicit_signs,
+    friction_signs,
+    retrieval_signs,
+)
+from evalcov_pipeline.core.failures.thresholds import (
+    Threshold,
+    low_share,
+    quiet_guard,
+    retrieval_cuts,
+)
 from evalcov_pipeline.core.text.hedging import hedges
 from evalcov_pipeline.core.text.normalise import normalise_all
 from evalcov_pipeline.core.traffic.feedback import rejected
 from evalcov_pipeline.core.traffic.weeks import WEEK
 from evalcov_pipeline.embedding import Progress
 from evalcov_pipeline.errors import BadInput
-from evalcov_pipeline.services.failures.own_signals import found_by, own_signals
+from evalcov_pipeline.services.failures.own_signals import own_signals, own_signs
 from evalcov_pipeline.services.failures.repetition import Repetition, repetition
 from evalcov_pipeline.services.labels.queue import JUDGED_BY_PEOPLE
 from evalcov_pipeline.services.traffic.texts import add_texts, redacted
@@ -98,31 +107,33 @@ def find_signals(
     if turns is None:
         return None
     scores = _scores(settings.lake, as_of)
-    shares = {s: estimates.low_share(scores.filter(source=s)) for s in turns["source"].unique()}
+    shares = {s: low_share(scores.filter(source=s)) for s in turns["source"].unique()}
     guards = _guards(turns, as_of)
-    asked = "rephrase" not in rules.off
-    again = repetition(turns, settings, as_of, redact_all, progress) if asked else None
-    context = turns.drop(_HIDDEN, strict=False)
-    found = strongest(
+    again = None
+    if "rephrase" not in rules.off:
+        again = repetition(turns, settings, as_of, redact_all, progress)
+    retrieval = retrieval_signs(turns, _cuts(scores, shares))
+    signs = strongest(
         [
-            signs.explicit(turns),
-            retrieval := signs.poor_retrieval(turns, _cuts(scores, shares)),
-            repeated.regenerations(turns, turns["text"]),
-            signs.abrupt_ends(turns, _guard_frame(turns, guards)),
-            signs.friction(turns),
+            explicit_signs(turns),
+            retrieval,
+            regeneration_signs(turns, turns["text"]),
+            abrupt_end_signs(turns, _guard_frame(turns, guards)),
+            friction_signs(turns),
             _wrong_by_people(con, turns, retrieval, as_of),
             *([_rephrased(turns, again)] if again else []),
-            *found_by(own, rules.own, context),
+            *own_signs(own, rules.own, turns.drop(_HIDDEN, strict=False)),
         ]
     )
-    found = found.join(
-        turns.with_row_index("row").filter("in_week"), on="row", maintain_order="left"
-    ).filter(~pl.col("signal").is_in(rules.off))
-    texts = _read_texts(found, redact_all, rules)
-    said = redacted(found["evidence"], redact_all)
+    of_week = turns.with_row_index("row").filter("in_week")
+    signs = signs.filter(~pl.col("signal").is_in(rules.off)).join(
+        of_week, on="row", maintain_order="left"
+    )
+    texts = _read_texts(signs, redact_all, rules)
+    evidence = redacted(signs["evidence"], redact_all)
     signals = (
-        found.rename({"evidence": "raw"})
-        .join(said.select("raw", evidence="text"), on="raw", how="left", maintain_order="left")
+        signs.rename({"evidence": "raw"})
+        .join(evidence.select("raw", evidence="text"), on="raw", how="left", maintain_order="left")
         .join(texts.select("row", "text_hash"), on="row", how="left", maintain_order="left")
         .with_columns(pl.col("evidence").str.slice(0, _LONGEST_EVIDENCE))
         .select(
@@ -245,7 +256,7 @@ def _cuts(scores: pl.DataFrame, shares: dict[str, Threshold]) -> pl.DataFrame:
     """source, retrieval_kind and cut of the retrievers that have one."""
     schema = {"source": pl.String, "retrieval_kind": pl.String, "cut": pl.Float64}
     frames = [
-        estimates.retrieval_cuts(scores.filter(source=source), share.value).select(
+        retrieval_cuts(scores.filter(source=source), share.value).select(
             pl.lit(source).alias("source"), "retrieval_kind", "cut"
         )
         for source, share in shares.items()
@@ -262,7 +273,7 @@ def _guards(turns: pl.DataFrame, as_of: datetime) -> dict[str, Threshold]:
         "source", gap=(waited.dt.total_microseconds() / 1e6).clip(lower_bound=0)
     )
     return {
-        source: estimates.quiet_guard(gaps.filter(source=source)["gap"].drop_nulls().to_numpy())
+        source: quiet_guard(gaps.filter(source=source)["gap"].drop_nulls().to_numpy())
         for source in turns["source"].unique()
     }
 
@@ -279,7 +290,7 @@ def _rephrased(turns: pl.DataFrame, again: Repetition) -> pl.DataFrame:
         schema={"source": pl.String, "cut": pl.Float64, "anew": pl.Float64},
         orient="row",
     )
-    return repeated.rephrases(turns, turns["text"], again.pairs, again.similarity, cuts)
+    return rephrase_signs(turns, turns["text"], again.pairs, again.similarity, cuts)
 
 
 def _wrong_by_people(
@@ -310,14 +321,14 @@ def _wrong_by_people(
         strength=pl.lit(STRENGTHS["confident_but_wrong"]),
         evidence=pl.lit("people call the answer wrong, and it does not hedge"),
         threshold=pl.lit(None, pl.Float64),
-    ).cast(FOUND)
+    ).cast(SIGNS)
 
 
 def _read_texts(
-    found: pl.DataFrame, redact_all: Callable[[Sequence[str]], list[str]], rules: FailureSettings
+    signs: pl.DataFrame, redact_all: Callable[[Sequence[str]], list[str]], rules: FailureSettings
 ) -> pl.DataFrame:
     """row, text_hash, text and started_at of signalled turns, evenly drawn where there are many."""
-    turns = found.select("row", "started_at", "text").unique("row", maintain_order=True)
+    turns = signs.select("row", "started_at", "text").unique("row", maintain_order=True)
     if turns.height > rules.max_new_texts:
         rng = np.random.default_rng(rules.seed)
         turns = turns[np.sort(rng.choice(turns.height, rules.max_new_texts, replace=False))]

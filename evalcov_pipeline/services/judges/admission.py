@@ -10,8 +10,9 @@ import duckdb
 import polars as pl
 
 from evalcov_pipeline.core.judges.admission import admissible
-from evalcov_pipeline.core.judges.judged_answers import UNCATEGORISED, JudgeVersion, settled
+from evalcov_pipeline.core.judges.judged_answers import JudgeVersion, settled
 from evalcov_pipeline.core.judges.rulings import Ruling
+from evalcov_pipeline.core.labels.decision import UNCATEGORISED
 from evalcov_pipeline.services.evals.suite import known_at
 from evalcov_pipeline.services.judges.calibration import labels_before
 from evalcov_pipeline.storage.warehouse import frame

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ import duckdb
 import orjson
 import polars as pl
 
+from evalcov_pipeline.core.labels.decision import UNCATEGORISED
 from evalcov_pipeline.core.statistics.quotas import Floor
 from evalcov_pipeline.core.suites.failure_modes import failure_modes
 from evalcov_pipeline.core.suites.latency import case_latency
@@ -22,8 +23,6 @@ from evalcov_pipeline.services.suites.discrimination import RefusedJudges
 from evalcov_pipeline.settings import SuiteSettings
 from evalcov_pipeline.storage.warehouse import frame, insert, one_row, replace_slice
 
-UNCATEGORISED = "uncategorised"
-"""Failure mode of cases without a category."""
 _MODE, _REGRESSION, _TAG = "failure mode", "regression of", "tag"
 _CASES = (
     "case_id", "version", "rank", "decides", "reason", "expected_s", "failure_mode",
@@ -32,18 +31,53 @@ _CASES = (
 
 
 @dataclass(frozen=True)
+class CiSuite:
+    """A suite as `ci_suites` holds it.
+
+    Attributes:
+        suite_id: names its cases and what is asked of them.
+        created_at: when these cases were first chosen.
+        chosen_at: when they were chosen last.
+        n_cases: cases.
+        n_deciding: of them, those that decide a gate.
+        budget_s: seconds that a run may take.
+        workers: cases that run at a time.
+        expected_s: seconds that a run is expected to take.
+        detection_power: weighted share of failure modes that a run is expected to notice.
+        n_failure_modes: kinds of failure that were weighed.
+        weighed_by: what they were weighed by, in words.
+        left_out: case_id and reason of the cases that cannot decide (JSON).
+        note: what could not be honoured; None where there is nothing to say.
+    """
+
+    suite_id: str
+    created_at: datetime
+    chosen_at: datetime
+    n_cases: int
+    n_deciding: int
+    budget_s: float
+    workers: int
+    expected_s: float
+    detection_power: float
+    n_failure_modes: int
+    weighed_by: str
+    left_out: str
+    note: str | None
+
+
+@dataclass(frozen=True)
 class ChosenSuite:
     """What a choice came to.
 
     Attributes:
-        suite: row of `ci_suites`; None where no case can decide a gate, so that an earlier suite
+        suite: what is in force now; None where no case can decide a gate, so that an earlier suite
             stays in force.
         cases: its rows of `ci_suite_cases`, in order of choice.
         left_out: case_id and reason of the cases that cannot decide.
         crowded_out: why those that can decide have no place; None where some have one, or none can.
     """
 
-    suite: dict[str, Any] | None
+    suite: CiSuite | None
     cases: pl.DataFrame
     left_out: pl.DataFrame
     crowded_out: str | None = None
@@ -52,8 +86,7 @@ class ChosenSuite:
     def note(self) -> str | None:
         """What could not be honoured, or why there is no suite."""
         if self.suite:
-            note: str | None = self.suite["note"]
-            return note
+            return self.suite.note
         if self.crowded_out:
             return (
                 f"no case that can decide a gate has a place, so nothing was chosen:"
@@ -97,27 +130,27 @@ def choose_suite(
         why = selected.notes[0] if selected.notes else "none tells anything apart"
         return ChosenSuite(None, none, selected.left_out, why)
     cases = _suite_cases(candidates, selected)
-    found = suite_id(map(_content, cases.iter_rows(named=True)))
-    known = one_row(con, "SELECT created_at FROM ci_suites WHERE suite_id = ?", [found])
-    suite = {
-        "suite_id": found,
-        "created_at": known["created_at"] if known else chosen_at,
-        "chosen_at": chosen_at,
-        "n_cases": cases.height,
-        "n_deciding": int(cases["decides"].sum()),
-        "budget_s": settings.budget_s,
-        "workers": settings.workers,
-        "expected_s": selected.expected_s,
-        "detection_power": selected.detection_power,
-        "n_failure_modes": len(modes.names),
-        "weighed_by": weighed_by,
-        "left_out": orjson.dumps(selected.left_out.to_dicts()).decode(),
-        "note": "; ".join(selected.notes) or None,
-    }
-    cases = cases.select(pl.lit(found).alias("suite_id"), *_CASES)
-    con.execute("DELETE FROM ci_suites WHERE suite_id = ?", [found])
-    insert(con, "ci_suites", pl.DataFrame([suite]))
-    replace_slice(con, "ci_suite_cases", cases, suite_id=found)
+    name = suite_id(map(_content, cases.iter_rows(named=True)))
+    known = one_row(con, "SELECT created_at FROM ci_suites WHERE suite_id = ?", [name])
+    suite = CiSuite(
+        suite_id=name,
+        created_at=known["created_at"] if known else chosen_at,
+        chosen_at=chosen_at,
+        n_cases=cases.height,
+        n_deciding=int(cases["decides"].sum()),
+        budget_s=settings.budget_s,
+        workers=settings.workers,
+        expected_s=selected.expected_s,
+        detection_power=selected.detection_power,
+        n_failure_modes=len(modes.names),
+        weighed_by=weighed_by,
+        left_out=orjson.dumps(selected.left_out.to_dicts()).decode(),
+        note="; ".join(selected.notes) or None,
+    )
+    cases = cases.select(pl.lit(name).alias("suite_id"), *_CASES)
+    con.execute("DELETE FROM ci_suites WHERE suite_id = ?", [name])
+    insert(con, "ci_suites", pl.DataFrame([asdict(suite)]))
+    replace_slice(con, "ci_suite_cases", cases, suite_id=name)
     return ChosenSuite(suite, cases, selected.left_out)
 
 

@@ -10,10 +10,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from evalcov_pipeline.core.failures import repeated_questions as repeated
-from evalcov_pipeline.core.failures import signals
 from evalcov_pipeline.core.failures.phrases import objection, put_anew
-from evalcov_pipeline.core.failures.rows import STRENGTHS, TURNS, strongest
+from evalcov_pipeline.core.failures.repeated_questions import regeneration_signs, rephrase_signs
+from evalcov_pipeline.core.failures.rows import SIGNAL_INPUT, STRENGTHS, strongest
+from evalcov_pipeline.core.failures.signals import (
+    abrupt_end_signs,
+    explicit_signs,
+    friction_signs,
+    retrieval_signs,
+)
 from evalcov_pipeline.core.failures.thresholds import (
     DAY,
     FALSE_ALARMS,
@@ -42,7 +47,7 @@ def session(*turns: dict[str, Any], name: str = "s", source: str = "shop") -> pl
         at = NOON + timedelta(minutes=number)
         timed = {"started_at": at, "ended_at": at + timedelta(seconds=5), "turn_index": number}
         rows.append(usual | timed | turn)
-    return pl.DataFrame(rows, schema=TURNS)
+    return pl.DataFrame(rows, schema=SIGNAL_INPUT)
 
 
 def said(name: str, value: float | None, label: str | None, by: str | None) -> dict[str, Any]:
@@ -74,7 +79,7 @@ def found(frame: pl.DataFrame) -> list[tuple[int, str]]:
     ],
 )
 def test_people_complain_and_flag_and_machines_do_not(feedback: dict, expected: str | None) -> None:
-    signs = signals.explicit(session(feedback))
+    signs = explicit_signs(session(feedback))
     assert found(signs) == ([(0, expected)] if expected else [])
 
 
@@ -83,7 +88,7 @@ def test_nothing_captured_is_not_nothing_found() -> None:
     no_cuts = pl.DataFrame(
         schema={"source": pl.String, "retrieval_kind": pl.String, "cut": pl.Float64}
     )
-    assert found(signals.poor_retrieval(turns, no_cuts)) == [(1, "null_retrieval")]
+    assert found(retrieval_signs(turns, no_cuts)) == [(1, "null_retrieval")]
 
 
 def test_a_score_is_low_among_its_own_retriever_s_alone() -> None:
@@ -95,14 +100,14 @@ def test_a_score_is_low_among_its_own_retriever_s_alone() -> None:
     cuts = pl.DataFrame(
         {"source": ["shop"] * 2, "retrieval_kind": ["bm25", "dense"], "cut": [10.0, 0.4]}
     )
-    signs = signals.poor_retrieval(turns, cuts)
+    signs = retrieval_signs(turns, cuts)
     assert found(signs) == [(0, "low_retrieval"), (2, "low_retrieval")]
     assert signs["strength"][1] > signs["strength"][0]
     assert signs["threshold"].to_list() == [10.0, 0.4]
 
 
 def regenerated(turns: pl.DataFrame) -> list[tuple[int, str]]:
-    return found(repeated.regenerations(turns, turns["query_text"]))
+    return found(regeneration_signs(turns, turns["query_text"]))
 
 
 def test_the_same_input_again_means_that_the_answer_before_was_not_taken() -> None:
@@ -153,29 +158,27 @@ def test_an_answer_may_be_declared_regenerated() -> None:
 def test_a_session_ends_abruptly_by_what_became_of_its_last_turn(last: dict, ends: bool) -> None:
     turns = session({}, last)
     expected = [(1, "abrupt_end")] if ends else []
-    assert found(signals.abrupt_ends(turns, QUIET)) == expected
+    assert found(abrupt_end_signs(turns, QUIET)) == expected
 
 
 def test_an_error_that_was_got_over_is_no_abrupt_end() -> None:
-    assert found(signals.abrupt_ends(session({"error_type": "timeout"}, {}), QUIET)) == []
+    assert found(abrupt_end_signs(session({"error_type": "timeout"}, {}), QUIET)) == []
 
 
 def test_a_session_that_may_go_on_has_not_ended() -> None:
     soon = QUIET.with_columns(known_until=pl.lit(NOON + timedelta(minutes=5)))
-    assert found(signals.abrupt_ends(session({"error_type": "timeout"}), soon)) == []
+    assert found(abrupt_end_signs(session({"error_type": "timeout"}), soon)) == []
 
 
 def test_an_objection_lies_on_the_answer_before_it() -> None:
     turns = session({}, {"query_text": "That\u2019s NOT what I asked"})
-    signs = signals.friction(turns)
+    signs = friction_signs(turns)
     assert found(signs) == [(0, "friction")]
     assert signs["evidence"][0] == "turn 1 says: that's not what i asked"
 
 
 def test_nobody_objects_to_an_answer_that_was_not_given_yet() -> None:
-    assert (
-        found(signals.friction(session({"query_text": "this is useless, my order is late"}))) == []
-    )
+    assert found(friction_signs(session({"query_text": "this is useless, my order is late"}))) == []
 
 
 @pytest.mark.parametrize(
@@ -216,7 +219,7 @@ def rephrased(turns: pl.DataFrame, similarity: Sequence[tuple[int, int, float]])
         orient="row",
     )  # fmt: skip
     values = np.array([value for *_, value in similarity])
-    return found(repeated.rephrases(turns, turns["query_text"], pairs, values, CUTS))
+    return found(rephrase_signs(turns, turns["query_text"], pairs, values, CUTS))
 
 
 def test_a_rephrase_lies_on_the_answered_turn_that_it_resembles_most() -> None:
@@ -252,7 +255,7 @@ def test_pairs_without_texts_and_sources_without_a_cut_are_silent() -> None:
 
 def test_the_strongest_of_several_signs_of_a_kind_is_kept() -> None:
     turns = session({"query_text": "a"}, {"query_text": "a"}, {"query_text": "a"})
-    one = repeated.regenerations(turns, turns["query_text"])
+    one = regeneration_signs(turns, turns["query_text"])
     kept = strongest([one, one])
     assert found(kept) == [(0, "regeneration"), (1, "regeneration")]
     assert kept["strength"].to_list() == [STRENGTHS["regeneration"]] * 2

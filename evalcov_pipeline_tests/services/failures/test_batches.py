@@ -15,7 +15,13 @@ import pytest
 
 from evalcov_pipeline.defs.assets.failure_batches import failure_batches
 from evalcov_pipeline.defs.support.resources import warehouse_resource
-from evalcov_pipeline.services.failures.batches import Week, examine_week, newest_batch, record_week
+from evalcov_pipeline.services.failures.batches import (
+    FailureWeek,
+    NewestBatch,
+    examine_week,
+    newest_batch,
+    record_week,
+)
 from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.labels.arrival import labels_arrived
 from evalcov_pipeline.services.labels.queue import enqueue, record_labels
@@ -79,7 +85,9 @@ def with_rules(settings: Settings, **rules: Any) -> Settings:
     return settings.model_copy(update={"failures": FailureSettings(**rules)})
 
 
-def draw(settings: Settings, as_of: datetime = AS_OF, at: datetime = NOW, ask: bool = True) -> Week:
+def draw(
+    settings: Settings, as_of: datetime = AS_OF, at: datetime = NOW, ask: bool = True
+) -> FailureWeek:
     warehouse = warehouse_of(settings)
     week = examine_week(warehouse, settings, as_of, at, ask=ask)
     with warehouse.writer() as con:
@@ -175,10 +183,9 @@ def test_the_newest_batch_is_told_with_what_waits(settings: Settings) -> None:
     draw(settings)
     say(settings, picks(settings).filter(batch_id="failures-20261012")["task_id"][:4].to_list())
     with warehouse_of(settings).reader() as con:
-        assert newest_batch(con) == {
-            "batch_id": "failures-20261012", "as_of": AS_OF, "size": 15, "waiting": 11,
-            "waiting_of_all": 26,
-        }  # fmt: skip
+        assert newest_batch(con) == NewestBatch(
+            batch_id="failures-20261012", as_of=AS_OF, size=15, waiting=11, waiting_of_all=26
+        )
 
 
 def test_drawing_again_changes_nothing(settings: Settings) -> None:
@@ -199,7 +206,7 @@ def test_nothing_like_a_case_or_a_task_is_asked(settings: Settings) -> None:
         enqueue(con, tasks([waiting]))
     week = draw(settings)
     assert week.batch is not None
-    assert week.batch.row["n_near_duplicates"] > 0
+    assert week.batch.n_near_duplicates > 0
     cache = vector_cache(settings)
     vectors = cache.get(picks(settings)["text_hash"].to_list())
     asked = read(settings, "SELECT text_hash FROM eval_cases")["text_hash"].to_list()
@@ -294,10 +301,7 @@ def test_what_people_learnt_moves_the_next_batch(settings: Settings) -> None:
     say(settings, picks(settings).filter(~with_signal)["task_id"].to_list(), BEFORE, passed=True)
     week = draw(settings)
     assert week.batch is not None
-    weights = {
-        row["signal"]: row["weight"]
-        for row in pl.read_json(week.batch.row["signals"].encode()).to_dicts()
-    }
+    weights = {row["signal"]: row["weight"] for row in week.batch.weights}
     assert weights["thumbs_down"] > 2 * weights["rephrase"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import polars as pl
 import pytest
 
 from evalcov_pipeline.cli import main
+from evalcov_pipeline.core.labels.decision import UNCATEGORISED
 from evalcov_pipeline.core.suites.goodhart import GoodhartWatch
 from evalcov_pipeline.core.suites.latency import case_latency
 from evalcov_pipeline.core.suites.selection import suite_id
@@ -27,7 +29,7 @@ from evalcov_pipeline.formats.suites import read_suite, suite_of, write_suite
 from evalcov_pipeline.services.evals.ledger import record_cases
 from evalcov_pipeline.services.evals.suite import add_results, derive_suite, summarise_runs
 from evalcov_pipeline.services.home import publish
-from evalcov_pipeline.services.suites.ci_suites import UNCATEGORISED, choose_suite, newest_suite
+from evalcov_pipeline.services.suites.ci_suites import choose_suite, newest_suite
 from evalcov_pipeline.services.suites.discrimination import (
     case_results,
     cases_to_review,
@@ -255,11 +257,11 @@ def test_a_suite_is_chosen_kept_under_its_id_and_comes_back_from_its_export(
     again = choose(con, at=NOW + WEEK)
     assert first.suite
     assert again.suite
-    assert again.suite | {"chosen_at": NOW} == first.suite
+    assert replace(again.suite, chosen_at=NOW) == first.suite
     assert frame(con, "FROM ci_suites").height == 1
     (tmp_path / "suite.jsonl").write_bytes(write_suite(newest_suite(con)))
     exported = read_suite(tmp_path / "suite.jsonl")
-    assert exported.suite_id == first.suite["suite_id"]
+    assert exported.suite_id == first.suite.suite_id
     assert exported == suite_of(newest_suite(con))
     rows = [json.loads(line) for line in (tmp_path / "suite.jsonl").read_text().splitlines()]
     assert all({"input", "expected", "tags", "reason", "expected_s"} <= row.keys() for row in rows)
@@ -286,8 +288,8 @@ def test_an_edited_case_makes_another_suite_and_the_one_before_stays_as_it_was(c
     after = choose(con, at=NOW + WEEK).suite
     assert before
     assert after
-    assert after["suite_id"] != before["suite_id"]
-    assert suite_id(newest_suite(con)) == after["suite_id"]
+    assert after.suite_id != before.suite_id
+    assert suite_id(newest_suite(con)) == after.suite_id
 
 
 def test_incidents_are_pinned_and_a_regression_case_comes_first_in_its_mode(con) -> None:
@@ -304,7 +306,7 @@ def test_incidents_are_pinned_and_a_regression_case_comes_first_in_its_mode(con)
     assert rows["r1"]["reason"] == "regression of returns, 1 of at least 1"
     assert not found.cases["reason"].str.starts_with("failure mode returns").any()
     assert found.suite
-    assert found.suite["n_deciding"] == found.suite["n_cases"] - 1
+    assert found.suite.n_deciding == found.suite.n_cases - 1
 
 
 def test_adversarial_cases_have_a_floor_by_their_tag(con) -> None:
@@ -349,7 +351,7 @@ def test_without_broken_variants_and_categories_there_is_a_suite_all_the_same(co
         ran(con, f"run-{week}", {"a": True, "b": True}, week=week, latency_ms=None)
     found = choose(con, default_latency_s=7)
     assert found.suite
-    assert found.suite["n_deciding"] == 2
+    assert found.suite.n_deciding == 2
     assert set(found.cases["failure_mode"]) == {UNCATEGORISED}
     assert found.cases["expected_s"].to_list() == [7, 7]
 
@@ -360,7 +362,7 @@ def test_an_outage_leaves_the_suite_of_before_in_force(con) -> None:
     ran(con, "outage", dict.fromkeys(cases, False), week=11)
     assert before
     assert choose(con, at=NOW + WEEK).suite is None
-    assert suite_id(newest_suite(con)) == before["suite_id"]
+    assert suite_id(newest_suite(con)) == before.suite_id
 
 
 def test_pins_that_were_never_run_do_not_push_every_deciding_case_out(con) -> None:
@@ -373,7 +375,7 @@ def test_pins_that_were_never_run_do_not_push_every_deciding_case_out(con) -> No
     assert found.suite is None
     assert "pinned cases" in str(found.note)
     assert "suites.max_cases" in str(found.note)
-    assert suite_id(newest_suite(con)) == before["suite_id"]
+    assert suite_id(newest_suite(con)) == before.suite_id
 
 
 def test_failures_seen_in_production_weigh_the_failure_modes(con) -> None:
@@ -389,7 +391,7 @@ def test_failures_seen_in_production_weigh_the_failure_modes(con) -> None:
     found = choose(con, max_cases=3, per_failure_mode=0)
     assert [case[0] for case in found.cases["case_id"]] == ["b", "b", "b"]
     assert found.suite
-    assert found.suite["weighed_by"] == "failures seen in production in 2026-Q4"
+    assert found.suite.weighed_by == "failures seen in production in 2026-Q4"
 
 
 # Through the command line and Dagster.
