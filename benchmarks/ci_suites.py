@@ -43,7 +43,8 @@ from evalcov_pipeline.settings import SuiteSettings
 from evalcov_pipeline.simulator import evals as simulated
 from evalcov_pipeline.simulator.rhythm import Calendar
 from evalcov_pipeline.simulator.sample import START
-from evalcov_pipeline.storage.warehouse import ensure_schema, frame, replace_slice
+from evalcov_pipeline.storage.schema import create_tables
+from evalcov_pipeline.storage.warehouse import frame, replace_slice
 
 OUT = Path(__file__).parent / "out" / "ci_suites.json"
 WEEKS, FIRST = 10, 5
@@ -81,7 +82,7 @@ class World:
     def home(self) -> duckdb.DuckDBPyConnection:
         """A warehouse with the cases and no result."""
         con = duckdb.connect(":memory:")
-        ensure_schema(con)
+        create_tables(con)
         at = self.run_at(0)
         record_cases(con, [case.row for case in self.cases.values()], at=at, actor="benchmark")
         derive_suite(con, oldest_traffic=at, redact_all=list)

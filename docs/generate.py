@@ -23,7 +23,7 @@ from pydantic.fields import FieldInfo
 
 from evalcov_pipeline import settings
 from evalcov_pipeline.settings import Section, Settings
-from evalcov_pipeline.storage.warehouse import Table, tables
+from evalcov_pipeline.storage.schema import Table, tables
 
 HERE = Path(__file__).parent
 _CREATED = re.compile(r"^CREATE TABLE (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)

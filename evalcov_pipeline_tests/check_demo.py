@@ -17,7 +17,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from evalcov_pipeline.storage.warehouse import tables
+from evalcov_pipeline.storage.schema import tables
 from evalcov_pipeline_tests.docs.test_queries import QUERIES, SUM
 
 HOME = Path(os.environ.get("DEMO_HOME", Path(__file__).parents[1] / "data"))

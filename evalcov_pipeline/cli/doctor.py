@@ -38,8 +38,9 @@ def _checks(settings: Settings) -> Iterator[tuple[str, bool, str]]:
     from evalcov_pipeline.services.taxonomy.taxonomies import is_intact
     from evalcov_pipeline.services.traffic.texts import redactor
     from evalcov_pipeline.services.traffic.vectors import embedder
+    from evalcov_pipeline.storage import schema
     from evalcov_pipeline.storage.lake import days_pending
-    from evalcov_pipeline.storage.warehouse import one_row
+    from evalcov_pipeline.storage.warehouse import BACKUPS, one_row
 
     yield "python", sys.version_info >= (3, 11), sys.version.split()[0]
     yield "duckdb", version("duckdb") < "2", f"{version('duckdb')} (below 2 is supported)"
@@ -64,8 +65,10 @@ def _checks(settings: Settings) -> Iterator[tuple[str, bool, str]]:
     if not settings.warehouse.exists():
         yield "warehouse", True, "none yet: `evalcov ingest` or `evalcov demo` makes it"
         return
+    warehouse = warehouse_of(settings)
     try:
-        with warehouse_of(settings).reader() as con:
+        with warehouse.rehearsal() as (con, steps):
+            home_version, deviating = warehouse.version(), schema.deviations(con)
             broken, ends = broken_link(con), head(con)
             regression = regression_cases(con)
             lost, incidents_end = lost_incident(con), INCIDENTS.head(con)
@@ -82,7 +85,18 @@ def _checks(settings: Settings) -> Iterator[tuple[str, bool, str]]:
         yield "warehouse", False, str(error)
         return
     assert counts is not None
-    yield "warehouse", True, f"{settings.warehouse}, {counts['weeks']} weeks scored"
+    finding = f"the home's is {home_version}, the code's is {schema.newest()}"
+    if steps:
+        finding += (
+            f"; the next command that opens the home copies the warehouse to {BACKUPS}/ and"
+            f" migrates it ({'; '.join(steps)}); checked below as it would then be"
+        )
+    yield "version", True, finding
+    if deviating:
+        finding = "; ".join(map(str, deviating)) + ": restore the warehouse from a backup"
+    else:
+        finding = f"{settings.warehouse}, {counts['weeks']} weeks scored"
+    yield "warehouse", not deviating, finding
     found = f"{counts['events']} events, chain intact"
     if ends:
         found += f", newest {ends[1][:16]}"

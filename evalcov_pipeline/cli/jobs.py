@@ -18,6 +18,7 @@ from evalcov_pipeline.definitions import build_definitions
 from evalcov_pipeline.defs.support import step_lines
 from evalcov_pipeline.defs.support.partitions import PARTITION_RANGE, now
 from evalcov_pipeline.errors import BadInput, CheckFailed
+from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.files import held_by_nobody, locked, write_whole
 from evalcov_pipeline.storage.lake import days_pending
@@ -62,7 +63,11 @@ def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     While it is held, a shared lock says that runs of the command line are alive. Who finds nobody
     holding it marks those that are still open as failed: their process died. Else they would count
     as running for good, in the UI and against the limit of concurrent runs.
+
+    Raises:
+        BadInput: the home is of a newer version, or Dagster's records cannot be read or written.
     """
+    warehouse_of(settings).version()
     home = use_dagster_home(settings)
     alive = home / ".alive"
     with ExitStack() as held, _naming_trouble(home):

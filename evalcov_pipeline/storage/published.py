@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 
 from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.storage import schema
 
 
 @contextmanager
@@ -16,7 +17,8 @@ def reading(published: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A read-only connection to the snapshot, which stays as it is until the end.
 
     Raises:
-        BadInput: nothing was published yet, or what lies there is not such a snapshot.
+        BadInput: nothing was published yet, what lies there is not such a snapshot, or a newer
+            release wrote it.
     """
     if not published.exists():
         raise BadInput(
@@ -26,6 +28,7 @@ def reading(published: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         )
     try:
         with duckdb.connect(published, read_only=True) as con:
+            schema.refuse_newer(con, schema.version(con), published)
             yield con
     except (duckdb.IOException, duckdb.CatalogException, duckdb.BinderException) as error:
         raise BadInput(

@@ -1,22 +1,25 @@
-"""The DuckDB warehouse: one writer, free readers, a schema that documents itself, a published copy.
+"""The DuckDB warehouse: one writer, free readers, a published copy.
 
 A DuckDB file that one process holds for writing refuses every other process, readers included, and
 a process that is killed while DuckDB overwrites a block of it in place leaves it unreadable. So a
 transaction happens in a copy, which takes the file's place when it is whole: readers keep what they
 opened, nobody waits for them, and after a crash the file is as it was. Writers follow each other
 behind an advisory lock beside the file. Outsiders read `published.duckdb`, swapped in likewise.
+
+Whoever opens a warehouse of an older version brings it to the newest first, behind a backup; what
+the versions are is the matter of `storage.schema`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
+import filecmp
+import logging
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from functools import cache
-from importlib import resources
+from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +27,14 @@ import duckdb
 import polars as pl
 
 from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.storage import schema
 from evalcov_pipeline.storage.files import locked, move, unfinished
-
-_TABLE = re.compile(
-    r"((?:^--[^\n]*\n)*)^CREATE TABLE IF NOT EXISTS (\w+) \(\n(.*?)^\);", re.MULTILINE | re.DOTALL
-)
-_COLUMN = re.compile(r'^  "?([a-z]\w*)"? ([A-Z][\w\[\]]*).*?(?:--\s*(.+))?$', re.MULTILINE)
-
 
 Columns = dict[str, pl.DataType | type[pl.DataType]]
 """Types of a frame's columns by name."""
+BACKUPS = "backups"
+"""Folder beside the warehouse for what it was before a migration."""
+_log = logging.getLogger(__name__)
 
 
 class Warehouse:
@@ -53,20 +54,18 @@ class Warehouse:
         """A connection inside one transaction; an exception leaves the file as it was.
 
         Raises:
-            BadInput: another process writes for too long, the file is damaged or the disk is full.
+            BadInput: another process writes for too long, the file is damaged or of a newer
+                version, or the disk is full.
         """
         with self._locked(), unfinished(self.path.parent) as folder, _naming_trouble(self.path):
-            new = folder / self.path.name
-            if self.path.exists():
-                if self.path.with_name(f"{self.path.name}.wal").exists():
-                    duckdb.connect(self.path).close()  # takes in what another program left there
-                shutil.copyfile(self.path, new)
-            with duckdb.connect(":memory:") as con:
-                con.execute(f"ATTACH '{_quoted(new)}' AS warehouse (RECOVERY_MODE NO_WAL_WRITES)")
-                con.execute("USE warehouse")
-                con.execute("SET TimeZone = 'UTC'")
+            new = self._copied(folder)
+            with _attached(new) as con:
+                version = self._version(con)
+                if version == 0:
+                    schema.create(con)
+                elif version < schema.newest():
+                    self._migrate(con, version, new, folder)
                 con.begin()
-                ensure_schema(con)
                 yield con
                 con.commit()
                 con.execute("CHECKPOINT")
@@ -77,11 +76,16 @@ class Warehouse:
         """A read-only connection to the warehouse as it is now, with all tables of this version.
 
         Raises:
-            BadInput: the file is damaged.
+            BadInput: the file is damaged or of a newer version.
         """
-        self._ensure_schema()
-        with _naming_trouble(self.path), duckdb.connect(self.path, read_only=True) as con:
-            con.execute("SET TimeZone = 'UTC'")
+        if not self.path.exists():
+            self.bring_up_to_date()
+        with self._opened() as con:
+            if self._version(con) == schema.newest():
+                yield con
+                return
+        self.bring_up_to_date()
+        with self._opened() as con:
             yield con
 
     def publish(self, target: Path) -> int:
@@ -89,7 +93,7 @@ class Warehouse:
 
         The lock is held until the copy is in place, so that an older copy never replaces a newer.
         """
-        self._ensure_schema()
+        self.bring_up_to_date()
         with self._locked(), unfinished(target.parent) as folder:
             copy = folder / target.name
             with _naming_trouble(self.path), duckdb.connect(":memory:") as con:
@@ -102,13 +106,110 @@ class Warehouse:
             move(copy, target)
         return size
 
-    def _ensure_schema(self) -> None:
+    def bring_up_to_date(self) -> None:
+        """Create the warehouse, or bring it to the newest version, if it is not there yet.
+
+        Raises:
+            BadInput: as for a writer, or the home cannot be written.
+        """
+        version = self.version()
+        if version == schema.newest():
+            return
+        try:
+            with self.writer():
+                pass
+        except OSError as error:
+            if version == 0:
+                raise
+            raise BadInput(
+                what=f"this home is of version {version} and is to be brought to version"
+                f" {schema.newest()}, but it cannot be written: {error.strerror}",
+                where=str(error.filename or self.path),
+                what_to_do="free space or permit writing, then start again; nothing was changed",
+            ) from error
+
+    def version(self) -> int:
+        """The version of the home; 0 where there is none yet.
+
+        Raises:
+            BadInput: the file is damaged or of a newer version.
+        """
+        if not self.path.exists():
+            return 0
+        with self._opened() as con:
+            return self._version(con)
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, list[str]]]:
+        """The tables as this version has them, and the migration steps that the home lacks.
+
+        The home stays as it is: the steps are taken in a copy, which is thrown away.
+
+        Raises:
+            BadInput: the migration would fail, for the reason that is said; or the file is damaged
+                or of a newer version.
+        """
+        version = self.version()
+        if version == schema.newest():
+            with self._opened() as con:
+                yield con, []
+            return
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            _naming_trouble(self.path),
+            _attached(self._copied(Path(folder))) as con,
+        ):
+            yield con, schema.migrate(con, version, self.path)
+
+    def _migrate(
+        self, con: duckdb.DuckDBPyConnection, version: int, new: Path, folder: Path
+    ) -> None:
+        """Put the migrated tables in place, after a backup of what they were."""
+        backup = self._backed_up(version, folder)
+        done = schema.migrate(con, version, self.path)
+        con.execute("CHECKPOINT")
+        migrated = folder / "migrated.duckdb"
+        shutil.copyfile(new, migrated)
+        move(migrated, self.path)
+        _log.warning(
+            "home brought from version %d to %d (%s); the warehouse of before is %s",
+            version, schema.newest(), "; ".join(done), backup,
+        )  # fmt: skip
+
+    def _backed_up(self, version: int, folder: Path) -> Path:
+        """A copy of the warehouse that nothing overwrites later; of one state there is one."""
+        day = datetime.now(UTC).date()
+        for number in count(1):
+            name = f"{self.path.stem}-v{version}-{day}{f'-{number}' if number > 1 else ''}"
+            backup = self.path.parent / BACKUPS / f"{name}{self.path.suffix}"
+            if not backup.exists():
+                copy = folder / backup.name
+                shutil.copyfile(self.path, copy)
+                move(copy, backup)
+                return backup
+            if filecmp.cmp(backup, self.path, shallow=False):
+                return backup
+        raise AssertionError("numbers do not end")
+
+    def _copied(self, folder: Path) -> Path:
+        """A copy of the file in a folder; where there is no file yet, the place of a new one."""
+        copy = folder / self.path.name
         if self.path.exists():
-            with _naming_trouble(self.path), duckdb.connect(self.path, read_only=True) as con:
-                if _has_schema(con):
-                    return
-        with self.writer():
-            pass
+            if self.path.with_name(f"{self.path.name}.wal").exists():
+                duckdb.connect(self.path).close()  # takes in what another program left there
+            shutil.copyfile(self.path, copy)
+        return copy
+
+    @contextmanager
+    def _opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with _naming_trouble(self.path), duckdb.connect(self.path, read_only=True) as con:
+            con.execute("SET TimeZone = 'UTC'")
+            yield con
+
+    def _version(self, con: duckdb.DuckDBPyConnection) -> int:
+        version = schema.version(con)
+        schema.refuse_newer(con, version, self.path)
+        return version
 
     def _locked(self) -> AbstractContextManager[None]:
         return locked(
@@ -116,81 +217,14 @@ class Warehouse:
         )
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column as `schema/*.sql` defines and describes it."""
-
-    name: str
-    type: str
-    description: str
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table as `schema/*.sql` defines and describes it."""
-
-    name: str
-    description: str
-    columns: tuple[Column, ...]
-    body: str
-
-
-@cache
-def tables() -> Mapping[str, Table]:
-    """All tables by name.
-
-    The files in `schema/` are the one description of a table: the comment above it becomes the
-    table's COMMENT and its description in Dagster, the one behind each column the column's.
-
-    Raises:
-        ValueError: a table or a column without a comment.
-    """
-    folder = resources.files("evalcov_pipeline.storage").joinpath("schema")
-    files = sorted(
-        (file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda f: f.name
-    )
-    found = {}
-    for comment, name, body in _TABLE.findall("\n".join(f.read_text("utf-8") for f in files)):
-        columns = tuple(Column(*match) for match in _COLUMN.findall(body))
-        if not comment or not all(column.description for column in columns):
-            raise ValueError(f"table {name}: it or one of its columns has no comment")
-        text = " ".join(line.removeprefix("--").strip() for line in comment.splitlines())
-        found[name] = Table(name, text, columns, body)
-    return found
-
-
-def ensure_schema(con: duckdb.DuckDBPyConnection) -> None:
-    """Create the tables and add the columns that are missing, and comment all of them."""
-    if _has_schema(con):
-        return
-    con.execute("CREATE TABLE IF NOT EXISTS warehouse_schema (fingerprint VARCHAR)")
-    con.execute("COMMENT ON TABLE warehouse_schema IS 'Version of the table definitions'")
-    con.execute("COMMENT ON COLUMN warehouse_schema.fingerprint IS 'SHA-256 of the definitions'")
-    for table in tables().values():
-        con.execute(f"CREATE TABLE IF NOT EXISTS {table.name} (\n{table.body}\n)")
-        con.execute(f"COMMENT ON TABLE {table.name} IS '{_quoted(table.description)}'")
-        for column in table.columns:
-            name = f'"{column.name}"'
-            con.execute(f"ALTER TABLE {table.name} ADD COLUMN IF NOT EXISTS {name} {column.type}")
-            comment = _quoted(column.description)
-            con.execute(f"COMMENT ON COLUMN {table.name}.{name} IS '{comment}'")
-    con.execute("DELETE FROM warehouse_schema")
-    con.execute("INSERT INTO warehouse_schema VALUES (?)", [_fingerprint()])
-
-
-@cache
-def _fingerprint() -> str:
-    return hashlib.sha256(repr(tables()).encode()).hexdigest()
-
-
-def _has_schema(con: duckdb.DuckDBPyConnection) -> bool:
-    """Whether the database has the tables as this version defines them."""
-    known = con.execute(
-        "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'warehouse_schema'"
-    ).fetchall()
-    return known != [(0,)] and con.execute(
-        "SELECT fingerprint FROM warehouse_schema"
-    ).fetchall() == [(_fingerprint(),)]
+@contextmanager
+def _attached(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that writes a file of ours alone, in place and without a log."""
+    with duckdb.connect(":memory:") as con:
+        con.execute(f"ATTACH '{_quoted(path)}' AS warehouse (RECOVERY_MODE NO_WAL_WRITES)")
+        con.execute("USE warehouse")
+        con.execute("SET TimeZone = 'UTC'")
+        yield con
 
 
 def replace_slice(

@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from evalcov_pipeline.cli import BAD_INPUT, CHECK_FAILED, main
-from evalcov_pipeline.services.home import warehouse_of
+from evalcov_pipeline.services.home import publish, warehouse_of
 from evalcov_pipeline.settings import Settings, get_settings
 from evalcov_pipeline_tests.conftest import FIRST_DAY, cases, turns, write_jsonl
 
@@ -93,6 +93,42 @@ def test_a_mistake_is_one_clear_message_and_exit_code_3(
     code, _, err = run(*arguments)
     assert code == BAD_INPUT
     assert named in err
+
+
+def test_a_home_that_a_newer_release_wrote_is_refused_by_every_command(
+    home: Path, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    written_by_a_newer_release(home)
+    before = {path: path.read_bytes() for path in home.glob("*.duckdb")}
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "traffic", turns(weeks=1))
+    write_jsonl(tmp_path / "suite", cases(3))
+    for command in (
+        "ingest traces traffic", "ingest evals suite", "run", "run quarterly", "status", "refresh",
+        "suggest", "gate --results x", "export evals --out x", "evals list", "report", "publish",
+    ):  # fmt: skip
+        code, _, err = run(*command.split())
+        assert code == BAD_INPUT, command
+        assert "this home is of version 99" in err, command
+        assert "install evalcov-pipeline 9.9 or newer" in err, command
+        assert len(err.splitlines()) == 1, command
+    assert {path: path.read_bytes() for path in home.glob("*.duckdb")} == before
+
+
+def test_doctor_says_that_a_newer_release_wrote_the_home(home: Path, run: Run) -> None:
+    written_by_a_newer_release(home)
+    code, out, _ = run("doctor")
+    assert code == CHECK_FAILED
+    (line,) = [line for line in out.splitlines() if line.startswith("FAIL")]
+    assert "this home is of version 99" in line
+
+
+def written_by_a_newer_release(home: Path) -> None:
+    """Let the warehouse and the published copy say that they are of version 99."""
+    publish(get_settings())
+    for path in home.glob("*.duckdb"):
+        with duckdb.connect(path) as con:
+            con.execute("INSERT INTO warehouse_schema VALUES (99, now(), '9.9')")
 
 
 def test_a_mistake_in_the_settings_is_named(

@@ -252,7 +252,9 @@ def _tables(file: Path) -> dict[str, Any]:
     with duckdb.connect(file, read_only=True) as con:
         for (name,) in con.sql("SELECT table_name FROM duckdb_tables()").fetchall():
             rows = con.sql(f"FROM {name} ORDER BY ALL").pl()
-            clocks = CLOCKS | ({"at"} if name == "eval_case_events" else set())
+            clocks = CLOCKS | (
+                {"at"} if name in ("eval_case_events", "warehouse_schema") else set()
+            )
             rows = rows.drop(clocks & set(rows.columns))
             columns = [column for column in rows.columns if not rows[column].dtype.is_nested()]
             found[name] = rows.sort(columns, maintain_order=True).rows()

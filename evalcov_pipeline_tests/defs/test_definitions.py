@@ -10,7 +10,7 @@ from collections import Counter
 import dagster as dg
 
 from evalcov_pipeline.definitions import defs
-from evalcov_pipeline.storage.warehouse import tables
+from evalcov_pipeline.storage.schema import tables
 
 HEAVY = [
     "torch", "transformers", "sentence_transformers", "umap", "hdbscan", "numba", "sklearn",

@@ -26,7 +26,7 @@ from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.labels.queue import record_labels
 from evalcov_pipeline.services.taxonomy import taxonomies
 from evalcov_pipeline.settings import RefreshSettings, Settings, TaxonomySettings
-from evalcov_pipeline.storage.warehouse import tables
+from evalcov_pipeline.storage.schema import tables
 from evalcov_pipeline_tests.conftest import (
     FIRST_DAY,
     LAST_WEEK,

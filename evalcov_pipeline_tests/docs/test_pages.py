@@ -18,7 +18,7 @@ import pytest
 from evalcov_pipeline import __version__
 from evalcov_pipeline.cli import _COMMANDS, cli
 from evalcov_pipeline.settings import Section, Settings
-from evalcov_pipeline.storage.warehouse import tables
+from evalcov_pipeline.storage.schema import definitions
 from evalcov_pipeline_tests.docs.pages import PAGES, ROOT, blocks, code, name, prose
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -156,7 +156,7 @@ def test_names_are_those_of_the_code(page: Path) -> None:
         for name, field in Settings.model_fields.items()
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
     }
-    columns = {table: {c.name for c in made.columns} for table, made in tables().items()}
+    columns = {table: {c.name for c in made.columns} for table, made in definitions().items()}
     members = columns | {section: set(kind.model_fields) for section, kind in sections.items()}
     both = columns.keys() & sections.keys()
     for words in code(page):

@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 
 from evalcov_pipeline.errors import BadInput
-from evalcov_pipeline.storage.warehouse import Warehouse, frame, replace_slice, size, tables
+from evalcov_pipeline.storage.schema import tables
+from evalcov_pipeline.storage.warehouse import Warehouse, frame, replace_slice, size
 
 WEEK = datetime(2026, 11, 9)
 
@@ -206,12 +207,3 @@ def test_an_open_reader_keeps_its_snapshot_when_a_new_one_is_published(
     assert reader.communicate("\n")[0] == "3\n"
     with duckdb.connect(published, read_only=True) as con:
         assert con.execute("SELECT sessions FROM sample_days").fetchall() == [(8,)]
-
-
-def test_an_older_file_gains_new_columns_without_losing_rows(warehouse: Warehouse) -> None:
-    with warehouse.writer() as con:
-        replace_slice(con, "sample_days", days(3), as_of=WEEK)
-        con.execute("ALTER TABLE sample_days DROP COLUMN cap")
-        con.execute("UPDATE warehouse_schema SET fingerprint = 'older'")
-    with warehouse.writer() as con:
-        assert con.execute("SELECT sessions, cap FROM sample_days").fetchall() == [(3, None)]

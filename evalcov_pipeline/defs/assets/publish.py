@@ -5,7 +5,7 @@ import dagster as dg
 from evalcov_pipeline.defs.support.resources import WarehouseResource
 from evalcov_pipeline.defs.support.specs import OWNERS
 from evalcov_pipeline.settings import Settings
-from evalcov_pipeline.storage.warehouse import tables
+from evalcov_pipeline.storage.schema import tables
 
 
 @dg.asset(

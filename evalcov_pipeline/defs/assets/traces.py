@@ -7,6 +7,7 @@ import dagster as dg
 from evalcov_pipeline.core.traffic.turns import TURNS
 from evalcov_pipeline.defs.support.partitions import DAILY
 from evalcov_pipeline.defs.support.specs import OWNERS, row_count
+from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.lake import compact_day
 
@@ -31,6 +32,7 @@ def traces(
     `evalcov ingest traces` puts spans into staging; this puts a day's spans together, drops
     duplicates, and leaves out eval and test traffic. Late files change only the days they touch.
     """
+    warehouse_of(settings).bring_up_to_date()  # it states the version of the lake, too
     for day in sorted(context.partition_keys):
         report = compact_day(settings.lake, date.fromisoformat(day))
         context.add_asset_metadata(

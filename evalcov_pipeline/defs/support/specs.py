@@ -8,7 +8,7 @@ import dagster as dg
 import polars as pl
 
 from evalcov_pipeline.errors import CheckFailed
-from evalcov_pipeline.storage.warehouse import tables
+from evalcov_pipeline.storage.schema import tables
 
 OWNERS = ["team:data"]
 

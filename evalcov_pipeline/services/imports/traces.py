@@ -15,6 +15,7 @@ from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats import AUTO, HOPELESS, Format, find, nothing_read
 from evalcov_pipeline.formats.lines import Reject
 from evalcov_pipeline.formats.traces import TraceOptions
+from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.imports.files import (
     ID_LENGTH,
     IngestReport,
@@ -57,11 +58,14 @@ def ingest_traces(
             later are rejected.
 
     Raises:
-        BadInput: nothing to read, or not one of the files can be.
+        BadInput: nothing to read, or not one of the files can be; or the home is of a newer
+            version.
     """
     options = TraceOptions(source, mapping or {}, settings.production, latest(now))
     receipts, failures = [], []
-    for path in input_files(paths):
+    files = input_files(paths)
+    warehouse_of(settings).bring_up_to_date()  # it states the version of the lake, too
+    for path in files:
         try:
             reader = find("traces", path, format)
             receipts.append(_ingest_file(path, reader, options, settings, progress))

@@ -10,7 +10,8 @@ import pytest
 
 from evalcov_pipeline.core.coverage.score import QueryScore, Score, SessionScore
 from evalcov_pipeline.services.coverage.scores import headline_score, score_rows
-from evalcov_pipeline.storage.warehouse import Warehouse, insert, tables
+from evalcov_pipeline.storage.schema import tables
+from evalcov_pipeline.storage.warehouse import Warehouse, insert
 from evalcov_pipeline_tests.scores import query_score
 
 SESSION_SCORE = SessionScore(

@@ -9,7 +9,7 @@ import pytest
 
 from evalcov_pipeline.core.labels.decision import Purpose
 from evalcov_pipeline.services.labels.tasks import build_tasks, task_id
-from evalcov_pipeline.storage.warehouse import tables
+from evalcov_pipeline.storage.schema import tables
 
 ROW = {
     "task_id": "q1", "text": "where is it", "text_hash": "h", "reason": "largest gap",
