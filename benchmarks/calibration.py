@@ -34,10 +34,10 @@ import synthetic
 from grounds import Ground, banking77_grounds, sample_grounds
 from scipy.optimize import brentq
 
+from evalcov_pipeline.core.coverage.assessment import assess_suite
 from evalcov_pipeline.core.coverage.clusters import NOVEL, cluster_coverage
 from evalcov_pipeline.core.coverage.divergence import DivergenceScore, jsd, score_divergence
 from evalcov_pipeline.core.coverage.gaps import gap_scores
-from evalcov_pipeline.core.coverage.verdict import judge_suite
 
 OUT = Path(__file__).parent / "out" / "calibration.json"
 SIZES = (30, 100, 300)
@@ -107,7 +107,7 @@ def judged(ground: Ground, counts: np.ndarray, rng) -> tuple[DivergenceScore, np
     ).clusters
     liable = rows.filter(pl.col("status") == "liability")
     liabilities = {str(i): share for i, share in liable["cluster_id", "production_share"].rows()}
-    return score, rows["status"].to_numpy(), judge_suite(score, liabilities).degraded
+    return score, rows["status"].to_numpy(), assess_suite(score, liabilities).degraded
 
 
 def false_alarms(ground: Ground, n: int, suites: int, marked: int, seed) -> dict:

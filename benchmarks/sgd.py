@@ -46,9 +46,9 @@ import polars as pl
 from sgd_dialogues import KINDS, read_dialogues
 from sgd_grounds import Ground, corpus_of, ground
 
+from evalcov_pipeline.core.coverage.assessment import assess_suite
 from evalcov_pipeline.core.coverage.clusters import NOVEL, cluster_coverage
 from evalcov_pipeline.core.coverage.divergence import jsd_contributions, score_divergence
-from evalcov_pipeline.core.coverage.verdict import judge_suite
 from evalcov_pipeline.core.sessions.ngrams import joined
 from evalcov_pipeline.core.sessions.paths import path_coverage
 from evalcov_pipeline.core.sessions.sequences import sequence_score
@@ -180,7 +180,7 @@ class ClusterScore:
         return Found(
             score.p_value < 0.05,
             score.jsd_adjusted,
-            judge_suite(score, liable).degraded,
+            assess_suite(score, liable).degraded,
             self.weights @ missing / self.weights.sum(axis=1),
             self.weights[:, np.isin(status, LISTED)] > 0,
             bool(np.isin(status, ("gap", "liability")).any()),

@@ -17,9 +17,9 @@ import polars as pl
 from scipy.optimize import brentq
 from scipy.special import rel_entr
 
+from evalcov_pipeline.core.coverage.assessment import assess_suite
 from evalcov_pipeline.core.coverage.clusters import cluster_coverage
 from evalcov_pipeline.core.coverage.divergence import apportion, jsd, score_divergence
-from evalcov_pipeline.core.coverage.verdict import judge_suite
 from evalcov_pipeline.core.statistics.shares import production_shares
 
 AS_OF = datetime(2026, 11, 2)
@@ -145,7 +145,7 @@ def accuracy(name, truth, n, target, suites, resamples, seed):
         widths.append(score.ci_high - score.ci_low)
         significant.append(score.p_value < 0.05)
         below_half.append(score.p_value < 0.5)
-        degraded.append(judge_suite(score, {}).degraded)
+        degraded.append(assess_suite(score, {}).degraded)
     return {
         "production": name,
         "clusters": len(truth),

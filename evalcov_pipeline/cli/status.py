@@ -126,7 +126,7 @@ def read_status(settings: Settings, as_of: datetime | None = None) -> Status:
     from evalcov_pipeline.services.failures.batches import newest_batch
     from evalcov_pipeline.services.labels.queue import count_waiting
     from evalcov_pipeline.services.report.scored import untested_clusters
-    from evalcov_pipeline.services.report.sessions import read_sessions
+    from evalcov_pipeline.services.report.sessions import read_scored_sessions
     from evalcov_pipeline.services.suites.discrimination import cases_to_review
     from evalcov_pipeline.storage.published import reading
 
@@ -140,7 +140,7 @@ def read_status(settings: Settings, as_of: datetime | None = None) -> Status:
                 where=str(settings.published),
                 what_to_do="run `evalcov run weekly` for a week with traffic",
             )
-        waiting, sessions = count_waiting(con), read_sessions(con, score.as_of)
+        waiting, sessions = count_waiting(con), read_scored_sessions(con, score.as_of)
         steps = next_steps(
             score, waiting=waiting.queries, answers=waiting.answers, sessions=sessions
         )

@@ -11,13 +11,13 @@ import polars as pl
 from evalcov_pipeline.core.labels.decision import UNCATEGORISED
 from evalcov_pipeline.reports.marks import bars, interval
 from evalcov_pipeline.services.failures.precision import ANY, NONE
-from evalcov_pipeline.services.report.failures import Discrimination
+from evalcov_pipeline.services.report.failures import FailureEvidence
 
 UNREPRESENTED = "unrepresented"
 _MOST_CATEGORIES, _MOST_INCIDENTS = 15, 12
 
 
-def failure_content(found: Discrimination, as_of: datetime) -> dict[str, Any]:
+def failure_content(found: FailureEvidence, as_of: datetime) -> dict[str, Any]:
     """Everything that the parts on signals, the audit and incidents show.
 
     Args:
@@ -44,7 +44,7 @@ def failure_content(found: Discrimination, as_of: datetime) -> dict[str, Any]:
     }
 
 
-def _signals(found: Discrimination) -> list[dict[str, Any]]:
+def _signals(found: FailureEvidence) -> list[dict[str, Any]]:
     """A row per signal, all together first, turns without any last."""
     precision = {row["signal"]: row for row in found.precision.to_dicts()}
     totals = found.signals.group_by("signal").agg(pl.col("n_signals").sum())

@@ -14,7 +14,7 @@ import polars as pl
 from evalcov_pipeline.core.coverage.clusters import NOVEL
 from evalcov_pipeline.core.coverage.score import QueryScore
 from evalcov_pipeline.reports.drawing import shortened
-from evalcov_pipeline.services.report.failures import Discrimination
+from evalcov_pipeline.services.report.failures import FailureEvidence
 from evalcov_pipeline.services.report.scored import Scored
 from evalcov_pipeline.services.report.sessions import ScoredSessions
 
@@ -217,7 +217,7 @@ def _session_doubts(sessions: ScoredSessions) -> Iterator[str]:
         )
 
 
-def failure_findings(found: Discrimination) -> list[str]:
+def failure_findings(found: FailureEvidence) -> list[str]:
     """What of failures and judges belongs at the head of the page: at most three sentences."""
     findings = []
     unguarded = found.incidents.filter(pl.col("status") == "open")

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from evalcov_pipeline.reports.marks import interval
-from evalcov_pipeline.services.report.failures import Discrimination
+from evalcov_pipeline.services.report.failures import FailureEvidence
 
 VERDICTS = {"REFUSED": 0, "INSUFFICIENT": 1, "TREND_ONLY": 2, "GATE": 3}
 """Verdicts on judges, those that need a look first."""
@@ -21,7 +21,7 @@ MEANINGS = {
 _MOST_VERSIONS, _MOST_CATEGORIES = 3, 12
 
 
-def judge_content(found: Discrimination) -> dict[str, Any]:
+def judge_content(found: FailureEvidence) -> dict[str, Any]:
     """Everything that the part on judges shows."""
     order = pl.col("verdict").replace_strict(VERDICTS, default=len(VERDICTS), return_dtype=pl.Int8)
     versions: dict[str, list[dict[str, Any]]] = {}
@@ -45,7 +45,7 @@ def judge_content(found: Discrimination) -> dict[str, Any]:
     }
 
 
-def judges_in_words(found: Discrimination) -> str | None:
+def judges_in_words(found: FailureEvidence) -> str | None:
     """How many certificates refuse a judge; None where there is no certificate."""
     given = found.certificates
     if given.is_empty():

@@ -11,7 +11,7 @@ import polars as pl
 from evalcov_pipeline.core.statistics.shares import wilson
 from evalcov_pipeline.reports.dodged import dodged
 from evalcov_pipeline.reports.drawing import FULL, at_sizes
-from evalcov_pipeline.services.report.failures import Discrimination
+from evalcov_pipeline.services.report.failures import FailureEvidence
 
 SERIES = {
     "suite": ("cases that had been run before", "circle", "var(--divergence)"),
@@ -21,7 +21,7 @@ SERIES = {
 _MOST_CASES, _MOST_REVIEWS, _MOST_MODES = 12, 8, 10
 
 
-def suite_content(found: Discrimination, adversarial_tag: str) -> dict[str, Any]:
+def suite_content(found: FailureEvidence, adversarial_tag: str) -> dict[str, Any]:
     """Everything that the part on the CI suite shows.
 
     Args:

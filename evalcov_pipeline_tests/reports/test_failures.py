@@ -52,7 +52,7 @@ def failing(scored: Settings, snapshot: Path, tmp_path: Path) -> Settings:
 
 def told(scored: Scored) -> str:
     """What the bars of the signals stand for."""
-    rows = failure_content(scored.discrimination, scored.score.as_of)["signals"]
+    rows = failure_content(scored.failures, scored.score.as_of)["signals"]
     return "".join(row["bars"] or "" for row in rows)
 
 
@@ -90,7 +90,7 @@ def test_without_failures_the_page_says_how_to_come_by_them(failing: Settings) -
     for hint in HINTS:
         assert hint in part
     assert not re.search(r"\bNone\b|\bnan\b", part)
-    assert failure_findings(emptied.discrimination) == []
+    assert failure_findings(emptied.failures) == []
 
 
 def test_tables_that_know_only_some_things_leave_the_rest_blank(failing: Settings) -> None:
@@ -120,7 +120,7 @@ def test_a_week_without_a_signal_counts_as_none_of_it(failing: Settings) -> None
     found = change(
         failing, "DELETE FROM failure_signals WHERE signal = 'rephrase' AND as_of ="
         " (SELECT max(as_of) FROM failure_signals)"
-    ).discrimination.signals  # fmt: skip
+    ).failures.signals  # fmt: skip
     assert found.height == 10 * (len(SIGNALS) + 1)
     assert found["signal"].n_unique() == len(SIGNALS) + 1
     newest = found.filter(pl.col("signal") == "rephrase").tail(1)
@@ -132,7 +132,7 @@ def test_turns_with_several_signals_count_once_among_any(failing: Settings) -> N
         failing,
         "INSERT INTO failure_signals BY NAME SELECT * REPLACE ('own' AS signal)"
         " FROM failure_signals WHERE signal = 'rephrase'",
-    ).discrimination.signals
+    ).failures.signals
     totals = dict(found.group_by("signal").agg(pl.col("n_signals").sum()).iter_rows())
     assert totals["own"] == totals["rephrase"]
     assert totals[ANY] == sum(n for name, n in totals.items() if name not in ("own", ANY))
@@ -149,14 +149,14 @@ def test_a_signal_without_a_threshold_is_silent_and_not_absent(failing: Settings
             failing, "DELETE FROM signal_thresholds", silence.format(cut),
             f"{gone} FROM failure_signals)",
         )  # fmt: skip
-        newest = found.discrimination.signals.filter(pl.col("signal") == "rephrase").tail(1)
+        newest = found.failures.signals.filter(pl.col("signal") == "rephrase").tail(1)
         assert newest["n_signals"].item() == known
         assert ("silent, no threshold" in told(found)) == (known is None)
 
 
 def test_weeks_compare_as_rates_where_the_turns_of_each_are_known(failing: Settings) -> None:
     found = content(failing)
-    assert found.discrimination.signals["n_turns"].unique().to_list() == [4000]
+    assert found.failures.signals["n_turns"].unique().to_list() == [4000]
     assert "per 1,000" in told(found)
     unknown = change(
         failing,
@@ -170,16 +170,16 @@ def test_results_of_refused_judges_are_named_with_their_share(failing: Settings)
         failing,
         "UPDATE coverage_scores SET refused_results = 15, judge_note = 'Verdicts are refused: <i>'",
     )
-    assert (found.discrimination.n_refused, found.discrimination.n_results) == (15, 60)
+    assert (found.failures.n_refused, found.failures.n_results) == (15, 60)
     share = "25% of the results of the scored run are left out of the scores"
-    assert share in failure_findings(found.discrimination)[1]
+    assert share in failure_findings(found.failures)[1]
     text = Page(render(found, failing)).text
     assert "25% of the results of the scored eval run (15)" in text
     assert "Verdicts are refused: <i>." in text
 
 
 def test_findings_are_three_sentences_at_most_and_none_where_all_is_well(failing: Settings) -> None:
-    found = content(failing).discrimination
+    found = content(failing).failures
     assert [len(re.findall(r"\.$", said)) for said in failure_findings(found)] == [1, 1, 1]
     well = change(
         failing,
@@ -187,7 +187,7 @@ def test_findings_are_three_sentences_at_most_and_none_where_all_is_well(failing
         "UPDATE failure_audit SET status = 'represented'",
         "UPDATE annotation_queue SET status = 'kept'",
     )  # fmt: skip
-    assert failure_findings(well.discrimination) == []
+    assert failure_findings(well.failures) == []
     assert "findings" not in [attrs.get("class") for _, attrs in Page(render(well, failing)).tags]
     steps = next_steps(well.score, answers=well.answers)
     assert not [step for step in steps if "signs of failure" in step.what]

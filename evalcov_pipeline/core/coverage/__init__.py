@@ -1,1 +1,1 @@
-"""How well a suite covers traffic: clusters, divergence, local gaps, verdict, a week's score."""
+"""How well a suite covers traffic: clusters, divergence, local gaps, pass rate, a week's score."""

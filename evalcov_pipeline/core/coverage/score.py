@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from evalcov_pipeline.core.coverage.verdict import Band, Diagnosis
+from evalcov_pipeline.core.coverage.assessment import Band
+from evalcov_pipeline.core.coverage.diagnosis import Diagnosis
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """One week's score: sample, suite and results in, the rows of the coverage tables out.
 
-This is where the parts meet: shares, divergence, cluster coverage, verdict, reweighted score and
-diagnosis of one week under one taxonomy.
+This is where the parts meet: shares, divergence, cluster coverage, assessment, post-stratified pass
+rate and diagnosis of one week under one taxonomy.
 """
 
 from __future__ import annotations
@@ -13,17 +13,12 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
+from evalcov_pipeline.core.coverage.assessment import Assessment, assess_suite
 from evalcov_pipeline.core.coverage.clusters import NOVEL, ClusterCoverage, cluster_coverage
+from evalcov_pipeline.core.coverage.diagnosis import Diagnosis, ScorePoint, diagnose
 from evalcov_pipeline.core.coverage.divergence import DivergenceScore, score_divergence
+from evalcov_pipeline.core.coverage.poststratification import reweighted_score
 from evalcov_pipeline.core.coverage.score import Score
-from evalcov_pipeline.core.coverage.verdict import (
-    Diagnosis,
-    ScorePoint,
-    Verdict,
-    diagnose,
-    judge_suite,
-    reweighted_score,
-)
 from evalcov_pipeline.core.statistics.shares import (
     FloatArray,
     IntArray,
@@ -147,7 +142,7 @@ def score_week(inputs: WeekInputs, rules: WeekRules) -> WeekScore:
     liable = clusters.filter(pl.col("status") == "liability").sort(
         "production_share", descending=True
     )
-    verdict = _verdict(inputs, rules, divergence, liable)
+    assessment = _assessment(inputs, rules, divergence, liable)
     passed = inputs.results["passed"].to_numpy()
     eval_score = float(passed.mean()) if len(passed) else None
     diagnosis, reason = _diagnosis(inputs, divergence, eval_score)
@@ -173,11 +168,11 @@ def score_week(inputs: WeekInputs, rules: WeekRules) -> WeekScore:
         covered_share=coverage.covered_share,
         novel_share=coverage.novel_share,
         unmeasured_share=quality.unmeasured_share,
-        band=verdict.band,
-        degraded=verdict.degraded,
+        band=assessment.band,
+        degraded=assessment.degraded,
         liabilities=liable["cluster_key"].to_list(),
-        cases_to_settle=verdict.cases_to_settle,
-        verdict=verdict.sentence,
+        cases_to_settle=assessment.cases_to_settle,
+        verdict=assessment.sentence,
         eval_run_id=inputs.run_id,
         judge_id=inputs.judge,
         judge_note=inputs.judge_note,
@@ -252,19 +247,19 @@ def _coverage(
     )
 
 
-def _verdict(
+def _assessment(
     inputs: WeekInputs, rules: WeekRules, divergence: DivergenceScore, liable: pl.DataFrame
-) -> Verdict:
-    verdict = judge_suite(
+) -> Assessment:
+    assessment = assess_suite(
         divergence, dict(liable.select("label", "production_share").iter_rows()), rules.threshold
     )
     n_texts = inputs.sample["text_hash"].n_unique()
-    if n_texts >= MIN_TEXTS or verdict.band is None:
-        return verdict
+    if n_texts >= MIN_TEXTS or assessment.band is None:
+        return assessment
     sentence = (
         f"Undecidable: {n_texts} distinct {rules.units} of production are too few to judge by."
     )
-    return Verdict("undecidable", bool(len(liable)), None, sentence)
+    return Assessment("undecidable", bool(len(liable)), None, sentence)
 
 
 def _totals(sample: pl.DataFrame, column: dict[int, int], weight: str) -> FloatArray:

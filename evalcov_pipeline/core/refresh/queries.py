@@ -51,7 +51,7 @@ class DrawRules:
 
 
 @dataclass(frozen=True)
-class Draw:
+class DrawnQueries:
     """The plan's cases.
 
     Attributes:
@@ -71,7 +71,7 @@ def draw_cases(
     rules: DrawRules,
     rng: np.random.Generator,
     earlier: pl.DataFrame | None = None,
-) -> Draw:
+) -> DrawnQueries:
     """Choose the plan's cases.
 
     The random share comes first: a systematic draw over the new texts, ordered by cluster, with
@@ -97,7 +97,7 @@ def draw_cases(
         if floor.column not in candidates.rows.columns:
             raise ValueError(f"there is no column {floor.column!r} to hold a floor on")
     if plan.n_cases == 0:
-        return Draw(pl.DataFrame(schema=_PICKS), ())
+        return DrawnQueries(pl.DataFrame(schema=_PICKS), ())
     drawing = _Drawing(plan, candidates, rules, rng)
     new = np.flatnonzero(drawing.open)
     if plan.n_random and len(new):
@@ -117,7 +117,7 @@ def draw_cases(
         left -= drawing.meet(floor, quota, left)
     drawing.fill(quota, left)
     drawing.fill(np.ceil(rules.spare_share * plan.units["cases"].to_numpy()), spare=True)
-    return Draw(pl.DataFrame(drawing.picks, schema=_PICKS), tuple(drawing.reasons))
+    return DrawnQueries(pl.DataFrame(drawing.picks, schema=_PICKS), tuple(drawing.reasons))
 
 
 class _Drawing:

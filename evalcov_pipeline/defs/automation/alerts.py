@@ -15,9 +15,9 @@ from evalcov_pipeline.defs.automation.requests import FAILED, MAX_ATTEMPTS, TRY_
 from evalcov_pipeline.defs.support.events import (
     SCORES,
     SESSION_SCORES,
+    AnnouncedScore,
     Health,
     Materialized,
-    Score,
     materialized,
     score_of,
 )
@@ -51,7 +51,7 @@ class Told(BaseModel):
 
     health: Health = Health()
     degraded: bool = False
-    newest: Score | None = None
+    newest: AnnouncedScore | None = None
 
 
 class News(BaseModel):
@@ -171,7 +171,7 @@ def _failed_for_good(instance: dg.DagsterInstance, since: datetime) -> Sequence[
 
 
 def _degraded(
-    score: Score, settings: CoverageSettings, whom: str, traffic: str, covered: str
+    score: AnnouncedScore, settings: CoverageSettings, whom: str, traffic: str, covered: str
 ) -> str:
     text = f"The eval suite no longer covers {whom}, week to {score.as_of[:10]}: "
     if score.jsd_adjusted is None or score.jsd_adjusted < settings.threshold:
@@ -182,7 +182,7 @@ def _degraded(
 
 
 def _recovered(
-    score: Score, settings: CoverageSettings, whom: str, traffic: str, covered: str
+    score: AnnouncedScore, settings: CoverageSettings, whom: str, traffic: str, covered: str
 ) -> str:
     return (
         f"The eval suite covers {whom} again, week to {score.as_of[:10]}: its divergence is"
@@ -190,7 +190,7 @@ def _recovered(
     )
 
 
-def _covered(score: Score, covered: str) -> str:
+def _covered(score: AnnouncedScore, covered: str) -> str:
     if score.covered_share is None:
         return ""
     return f"; {score.covered_share:.0%} of {covered} in clusters with cases"

@@ -16,9 +16,9 @@ from evalcov_pipeline.defs.support.events import (
     SUITE,
     TASKS_DECIDED,
     TASKS_WAITING,
+    AnnouncedScore,
     Health,
     Materialized,
-    Score,
     materialized,
     score_of,
 )
@@ -38,7 +38,7 @@ class Coverage(BaseModel):
 
     health: Health = Health()
     answered: bool = False
-    newest: Score | None = None
+    newest: AnnouncedScore | None = None
 
 
 class Watch(BaseModel, extra="forbid"):
@@ -99,7 +99,7 @@ class Watch(BaseModel, extra="forbid"):
             for kind in self.degraded:
                 kind.answered = is_new
 
-    def unanswered(self) -> Score | None:
+    def unanswered(self) -> AnnouncedScore | None:
         """The degraded score that a refresh has to be asked for, if any."""
         for kind in self.kinds.values():
             score = kind.newest

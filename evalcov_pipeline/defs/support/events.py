@@ -53,7 +53,7 @@ class Materialized:
     facts: dict[str, Any]
 
 
-class Score(BaseModel, frozen=True):
+class AnnouncedScore(BaseModel, frozen=True):
     """What a sensor needs of a row of `coverage_scores` or `session_scores`."""
 
     as_of: str
@@ -78,7 +78,7 @@ class Health(BaseModel):
     newest_as_of: str = ""
     degraded: bool = False
 
-    def observe(self, score: Score, settings: CoverageSettings) -> bool:
+    def observe(self, score: AnnouncedScore, settings: CoverageSettings) -> bool:
         """Take in a score; False, and no change, for a week older than the newest one seen."""
         if score.as_of < self.newest_as_of:
             return False
@@ -104,14 +104,14 @@ def materialized(
     return sorted(found, key=lambda event: event.storage_id)
 
 
-def score_of(event: Materialized) -> Score | None:
+def score_of(event: Materialized) -> AnnouncedScore | None:
     """The score that an event tells of; None for other assets and for a week without one."""
     if (
         event.asset not in (SCORES, SESSION_SCORES)
         or not {"as_of", "taxonomy", "degraded"} <= event.facts.keys()
     ):
         return None
-    return Score.model_validate(event.facts)
+    return AnnouncedScore.model_validate(event.facts)
 
 
 def _of_asset(instance: dg.DagsterInstance, asset: str, after: int) -> Iterator[Materialized]:

@@ -11,9 +11,9 @@ import duckdb
 import numpy as np
 import polars as pl
 
+from evalcov_pipeline.core.coverage.diagnosis import ScorePoint
 from evalcov_pipeline.core.coverage.gaps import gap_scores
 from evalcov_pipeline.core.coverage.score import QueryScore
-from evalcov_pipeline.core.coverage.verdict import ScorePoint
 from evalcov_pipeline.core.coverage.week import WeekInputs, WeekRules, score_week
 from evalcov_pipeline.core.taxonomy.taxonomy import locate
 from evalcov_pipeline.services.coverage.scores import AnyScore, score_rows

@@ -20,7 +20,7 @@ WEEKS = 26
 
 
 @dataclass(frozen=True)
-class Discrimination:
+class FailureEvidence:
     """Whether the suite would notice a wrong answer, as far as it is known.
 
     Attributes:
@@ -55,7 +55,7 @@ class Discrimination:
     goodhart: pl.DataFrame
 
 
-def read_discrimination(con: duckdb.DuckDBPyConnection, score: QueryScore) -> Discrimination:
+def read_failures(con: duckdb.DuckDBPyConnection, score: QueryScore) -> FailureEvidence:
     """What was known of the week of a score; tables that know no week as they are now.
 
     Args:
@@ -65,7 +65,7 @@ def read_discrimination(con: duckdb.DuckDBPyConnection, score: QueryScore) -> Di
     as_of = score.as_of
     run = one_row(con, "SELECT n_cases FROM eval_runs WHERE run_id = ?", [score.eval_run_id])
     suite = one_row(con, "SELECT * FROM ci_suites ORDER BY chosen_at DESC, suite_id LIMIT 1")
-    return Discrimination(
+    return FailureEvidence(
         signals=frame(con, _SIGNALS, [as_of, WEEKS]),
         precision=frame(
             con,

@@ -13,8 +13,8 @@ from evalcov_pipeline.core.coverage.score import QueryScore
 from evalcov_pipeline.services.coverage.scores import headline_score
 from evalcov_pipeline.services.evals.suite import active_at
 from evalcov_pipeline.services.labels.queue import count_waiting
-from evalcov_pipeline.services.report.failures import Discrimination, read_discrimination
-from evalcov_pipeline.services.report.sessions import ScoredSessions, read_sessions
+from evalcov_pipeline.services.report.failures import FailureEvidence, read_failures
+from evalcov_pipeline.services.report.sessions import ScoredSessions, read_scored_sessions
 from evalcov_pipeline.storage.warehouse import frame, one_row
 
 PLANS = 6
@@ -43,7 +43,7 @@ class Scored:
             people decided) and `waiting` (tasks that wait for them).
         answers: answers that wait for people: of failure batches, incidents and judges.
         sessions: the same week's whole sessions; None where they have no score.
-        discrimination: failures, judges and the CI suite.
+        failures: failures, judges and the CI suite.
     """
 
     score: QueryScore
@@ -58,7 +58,7 @@ class Scored:
     refreshes: pl.DataFrame
     answers: int
     sessions: ScoredSessions | None
-    discrimination: Discrimination
+    failures: FailureEvidence
 
     @property
     def waiting(self) -> int:
@@ -123,8 +123,8 @@ def read_scored(con: duckdb.DuckDBPyConnection) -> Scored | None:
             [PLANS],
         ),
         answers=count_waiting(con).answers,
-        sessions=read_sessions(con, as_of),
-        discrimination=read_discrimination(con, score),
+        sessions=read_scored_sessions(con, as_of),
+        failures=read_failures(con, score),
     )
 
 

@@ -49,7 +49,7 @@ class ScoredSessions:
         return self.paths.filter((pl.col("status") == "gap") & pl.col("minimal"))
 
 
-def read_sessions(con: duckdb.DuckDBPyConnection, as_of: datetime) -> ScoredSessions | None:
+def read_scored_sessions(con: duckdb.DuckDBPyConnection, as_of: datetime) -> ScoredSessions | None:
     """What is known of the sessions of the week that ends at `as_of`; None without their score."""
     score = headline_score(con, SessionScore, as_of)
     if score is None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 
+from evalcov_pipeline.core.coverage.assessment import assess_suite
 from evalcov_pipeline.core.coverage.divergence import (
     apportion,
     attainable_jsd,
@@ -17,7 +18,6 @@ from evalcov_pipeline.core.coverage.divergence import (
     jsd_contributions,
     score_divergence,
 )
-from evalcov_pipeline.core.coverage.verdict import judge_suite
 from evalcov_pipeline.core.statistics.shares import (
     ProductionShares,
     bootstrap_factors,
@@ -243,12 +243,12 @@ def test_proportional_suites_are_rarely_significant_and_rarely_degraded(scored, 
     scores = scored[0.0, n]
     assert np.mean([s.p_value < 0.05 for s in scores]) <= 0.08
     assert np.mean([s.p_value < 0.5 for s in scores]) == pytest.approx(0.5, abs=0.12)
-    assert np.mean([judge_suite(s, {}).degraded for s in scores]) <= 0.05
+    assert np.mean([assess_suite(s, {}).degraded for s in scores]) <= 0.05
 
 
 @pytest.mark.parametrize("n", [100, 300])
 def test_divergent_suites_are_degraded(scored, n):
-    assert np.mean([judge_suite(s, {}).degraded for s in scored[0.4, n]]) >= 0.8
+    assert np.mean([assess_suite(s, {}).degraded for s in scored[0.4, n]]) >= 0.8
 
 
 @pytest.mark.parametrize(("target", "n"), [(0.0, 100), (0.2, 100), (0.4, 100), (0.4, 300)])

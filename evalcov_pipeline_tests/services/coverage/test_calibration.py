@@ -13,9 +13,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from evalcov_pipeline.core.coverage.assessment import assess_suite
 from evalcov_pipeline.core.coverage.clusters import NOVEL, cluster_coverage
 from evalcov_pipeline.core.coverage.divergence import jsd, score_divergence
-from evalcov_pipeline.core.coverage.verdict import judge_suite
 from evalcov_pipeline.core.coverage.week import session_weights
 from evalcov_pipeline.core.statistics.shares import ProductionShares, production_shares
 from evalcov_pipeline.core.taxonomy.taxonomy import assign
@@ -89,7 +89,7 @@ def judged(ground: Ground, topic_shares: np.ndarray, n: int, seed: int) -> pl.Da
         rows.append(
             {
                 "significant": score.p_value < 0.05,
-                "degraded": judge_suite(score, liabilities).degraded,
+                "degraded": assess_suite(score, liabilities).degraded,
                 "gap": clusters["status"].is_in(["gap", "liability"]).any(),
                 "low": score.ci_low,
                 "high": score.ci_high,
