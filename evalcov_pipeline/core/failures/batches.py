@@ -257,7 +257,7 @@ def draw_turns(
     return TurnDraw(picked, chance[groups[picked]] * inside)
 
 
-def _shrunk(found: Precision, prior: float) -> float:
+def _shrunk(measured: Precision, prior: float) -> float:
     """A precision drawn toward a prior one, which counts for `PRIOR_LABELS` labels."""
-    bad = (found.rate or 0.0) * found.n_eff
-    return (bad + PRIOR_LABELS * prior) / (found.n_eff + PRIOR_LABELS)
+    bad = (measured.rate or 0.0) * measured.n_eff
+    return (bad + PRIOR_LABELS * prior) / (measured.n_eff + PRIOR_LABELS)

@@ -1,1 +1,1 @@
-"""Judges held against people: confusion matrix, bias, corrected rates, certificates, top-up."""
+"""Judges held against people: confusion matrix, metrics, bias, calibration, admission."""

@@ -56,9 +56,10 @@ def failure_modes(
     column = {variant: j for j, variant in enumerate(variants)}
     row = {case_id: i for i, case_id in enumerate(cases["case_id"])}
     by_variant = np.zeros((cases.height, len(variants)))
-    for case_id, variant, found in detection.select("case_id", "variant", "detection").iter_rows():
+    chances = detection.select("case_id", "variant", "detection")
+    for case_id, variant, chance in chances.iter_rows():
         if case_id in row:
-            by_variant[row[case_id], column[variant]] = found
+            by_variant[row[case_id], column[variant]] = chance
     best = np.maximum(by_variant.max(axis=1, initial=0.0), UNTRIED)
     by_mode = np.column_stack(
         [best * (cases["failure_mode"] == mode).fill_null(value=False).to_numpy() for mode in filed]

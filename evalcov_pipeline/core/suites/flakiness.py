@@ -24,7 +24,7 @@ def flakiness(product: pl.DataFrame) -> pl.DataFrame:
     Returns:
         case_id, flakiness (0..0.5), of the cases of which any system was tried twice.
     """
-    found = (
+    pairs = (
         pl.concat([_within_runs(product), _between_runs(product)])
         .sort("case_id", "total", "pairs")
         .group_by("case_id", maintain_order=True)
@@ -32,7 +32,7 @@ def flakiness(product: pl.DataFrame) -> pl.DataFrame:
     )
     mean = pl.col("total").sum() / pl.col("pairs").sum()
     shrunk = (pl.col("total") + _PRIOR_PAIRS * mean) / (pl.col("pairs") + _PRIOR_PAIRS)
-    return found.select("case_id", flakiness=shrunk.clip(0, 0.5))
+    return pairs.select("case_id", flakiness=shrunk.clip(0, 0.5))
 
 
 def _within_runs(product: pl.DataFrame) -> pl.DataFrame:

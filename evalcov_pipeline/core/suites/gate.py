@@ -178,15 +178,15 @@ def paired_p_value(worse: int, better: int) -> float:
 
 def _by_case(tries: Iterable[Try], known: Mapping[str, SuiteCase]) -> dict[str, tuple[bool, ...]]:
     """Verdicts that count, in order, of every case whose first try is there."""
-    found: dict[str, list[Try]] = defaultdict(list)
+    by_case: dict[str, list[Try]] = defaultdict(list)
     for one in sorted(tries, key=lambda one: one.repeat):
-        found[one.case_id].append(one)
-    first = min((of_case[0].repeat for of_case in found.values()), default=0)
+        by_case[one.case_id].append(one)
+    first = min((of_case[0].repeat for of_case in by_case.values()), default=0)
     return {
         case_id: tuple(
             one.passed for one in of_case if case_id not in known or known[case_id].counts(one)
         )
-        for case_id, of_case in found.items()
+        for case_id, of_case in by_case.items()
         if of_case[0].repeat == first
     }
 

@@ -274,7 +274,7 @@ def _fill_floor(
 def _greedy(search: _Search, taken: list[int], candidates: Sequence[int]) -> list[int]:
     """Further cases: by gain, beginning with the best one, or by its price."""
     ways = [_lazy(search, taken, candidates, by_second=priced) for priced in (False, True)]
-    return max(ways, key=lambda found: (search.value([*taken, *found]), -len(found)))
+    return max(ways, key=lambda added: (search.value([*taken, *added]), -len(added)))
 
 
 def _lazy(
@@ -282,22 +282,22 @@ def _lazy(
 ) -> list[int]:
     """Lazy greedy (Minoux, 1978): gains only fall, so an old one is an upper bound."""
     missed = search.missed(taken)
-    found: list[int] = []
+    added: list[int] = []
 
     def entry(i: int) -> tuple[float, int, float, int]:
         gain = _gain(search, missed, i)
-        return -gain / float(search.seconds[i] if by_second else 1.0), i, gain, len(found)
+        return -gain / float(search.seconds[i] if by_second else 1.0), i, gain, len(added)
 
     heap = [entry(i) for i in candidates]
     heapq.heapify(heap)
     while heap:
         _, i, gain, known_at = heapq.heappop(heap)
-        if known_at < len(found):
+        if known_at < len(added):
             heapq.heappush(heap, entry(i))
-        elif gain >= search.rules.min_gain and search.fits([*taken, *found, i]):
-            found.append(i)
+        elif gain >= search.rules.min_gain and search.fits([*taken, *added, i]):
+            added.append(i)
             missed = missed * (1 - search.detection[i])
-    return found
+    return added
 
 
 def _gain(search: _Search, missed: FloatArray, case: int) -> float:

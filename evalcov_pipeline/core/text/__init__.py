@@ -1,1 +1,1 @@
-"""Texts: one spelling and one name (hash) per text, and redaction of personal data."""
+"""Texts: one spelling and one name (hash) per text, hedging, and redaction of personal data."""

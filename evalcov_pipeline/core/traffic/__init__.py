@@ -1,1 +1,1 @@
-"""Production traffic: spans folded into turns, weeks, and the sample of whole sessions."""
+"""Production traffic: turns folded from spans, their order, feedback, weeks, sampled sessions."""

@@ -94,21 +94,12 @@ def draw_sample(
         .join(days.select("day", steady=pl.col("steady_volume") / pl.col("volume")), on="day")
         .with_columns(stratum=_stratum_name(dayparts, segments))
         .sort("stratum")
-    )
-    available = strata["available"].to_numpy()
-    steady = available * strata["steady"].to_numpy()
-    drawn = allocate(steady / steady.sum(), available, target)
-    strata = strata.select(
-        *stratum,
-        "stratum",
-        n_drawn=pl.Series(drawn),
-        inclusion_probability=pl.Series(drawn / available),
-        steady_factor=pl.Series(steady / drawn),
+        .pipe(_allocated, target)
     )
     distance = pl.col("session_key") ^ _seed_key(seed)
     taken = (
         frame.with_columns(rank=distance.rank("ordinal").over(stratum))
-        .filter(pl.col("rank") <= drawn.max())
+        .filter(pl.col("rank") <= strata["n_drawn"].max())
         .join(strata, on=stratum)
         .filter(pl.col("rank") <= pl.col("n_drawn"))
         .sort("stratum", "rank")
@@ -131,6 +122,18 @@ def draw_sample(
         n_available=len(frame),
         n_eff=kish((taken["steady_weight"] * taken["n_turns"]).to_numpy()),
         notes=_notes(days, len(frame), len(taken), target, window_start, window_end, timezone),
+    )
+
+
+def _allocated(strata: pl.DataFrame, target: int) -> pl.DataFrame:
+    """Strata with n_drawn, and what a drawn session of each stands for."""
+    available = strata["available"].to_numpy()
+    steady = available * strata["steady"].to_numpy()
+    drawn = allocate(steady / steady.sum(), available, target)
+    return strata.drop("available", "steady").with_columns(
+        n_drawn=pl.Series(drawn),
+        inclusion_probability=pl.Series(drawn / available),
+        steady_factor=pl.Series(steady / drawn),
     )
 
 

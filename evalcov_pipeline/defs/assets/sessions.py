@@ -20,7 +20,7 @@ from evalcov_pipeline.services.sessions.scores import (
     write_session_report,
 )
 from evalcov_pipeline.services.sessions.taxonomy import assign_sessions, fit_session_taxonomy
-from evalcov_pipeline.services.taxonomy import taxonomies as stored
+from evalcov_pipeline.services.taxonomy import taxonomies
 from evalcov_pipeline.services.traffic.vectors import vector_cache
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.warehouse import size
@@ -57,7 +57,7 @@ def session_features(
     """Describe each sampled session, and each eval case, as a whole: length, tools, outcome."""
     for week in weeks(context):
         with warehouse.reader() as con:
-            used = stored.applicable(con, as_of(week))
+            used = taxonomies.applicable(con, as_of(week))
             found = used and week_sessions(
                 con, settings, vector_cache(settings), as_of(week), used.headline
             )
@@ -91,7 +91,7 @@ def session_taxonomy(
     """
     cache = vector_cache(settings)
     with warehouse.reader() as con:
-        known = stored.applicable(con, as_of(weeks(context)[-1]), stored.SESSIONS)
+        known = taxonomies.applicable(con, as_of(weeks(context)[-1]), taxonomies.SESSIONS)
         busy = [week for week in weeks(context) if read_sessions(con, cache, as_of(week))]
     fitted = busy[-1] if busy and (config.refit or known is None) else None
     for week in weeks(context):
@@ -133,7 +133,7 @@ def session_assignment(
     """Put every session and every case of the week into a session cluster by one frozen rule."""
     for week in weeks(context):
         with warehouse.writer() as con:
-            used = stored.applicable(con, as_of(week), stored.SESSIONS)
+            used = taxonomies.applicable(con, as_of(week), taxonomies.SESSIONS)
             sessions = read_sessions(con, vector_cache(settings), as_of(week))
             rows = 0
             for name in used.ids if used and sessions else []:

@@ -8,7 +8,7 @@ from evalcov_pipeline.core.traffic.weeks import as_of
 from evalcov_pipeline.defs.support.partitions import WEEKLY, now, weeks
 from evalcov_pipeline.defs.support.resources import WarehouseResource
 from evalcov_pipeline.defs.support.specs import row_count, table_spec
-from evalcov_pipeline.services.taxonomy import taxonomies as stored
+from evalcov_pipeline.services.taxonomy import taxonomies
 from evalcov_pipeline.services.taxonomy.assignments import assign_week
 from evalcov_pipeline.services.taxonomy.fitting import Fit, fit_taxonomy
 from evalcov_pipeline.services.traffic.sampling import has_traffic
@@ -50,7 +50,7 @@ def taxonomy(
     is none at all; the monthly job refits. Of several weeks the newest is fitted.
     """
     with warehouse.reader() as con:
-        known = stored.applicable(con, as_of(weeks(context)[-1]))
+        known = taxonomies.applicable(con, as_of(weeks(context)[-1]))
         busy = [week for week in weeks(context) if has_traffic(con, as_of(week))]
     fitted = busy[-1] if busy and (config.refit or known is None) else None
     for week in weeks(context):
@@ -64,7 +64,7 @@ def taxonomy(
         context.add_asset_metadata(facts, asset_key="taxonomies", partition_key=week)
     with warehouse.reader() as con:
         rows = {table: size(con, table) for table in TABLES}
-        age = stored.age(con, as_of(weeks(context)[-1])) or timedelta()
+        age = taxonomies.age(con, as_of(weeks(context)[-1])) or timedelta()
     yield dg.AssetCheckResult(
         check_name="clusters_are_recent",
         asset_key="taxonomies",
@@ -116,7 +116,7 @@ def assignment(
     """Put every text of the week, production and eval alike, into a cluster by one frozen rule."""
     for week in weeks(context):
         with warehouse.writer() as con:
-            used = stored.applicable(con, as_of(week))
+            used = taxonomies.applicable(con, as_of(week))
             new = 0
             for name in used.ids if used else []:
                 new += assign_week(

@@ -1,1 +1,1 @@
-"""What assets and automation share: partitions, resources, specs of tables, the step log."""
+"""What assets and automation share: partitions, resources, specs, events, the step log."""

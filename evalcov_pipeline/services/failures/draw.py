@@ -22,7 +22,9 @@ from evalcov_pipeline.core.failures.batches import (
     turn_sizes,
 )
 from evalcov_pipeline.core.labels.decision import Purpose
+from evalcov_pipeline.core.statistics.shares import FloatArray
 from evalcov_pipeline.core.statistics.similarity import Vectors, is_like
+from evalcov_pipeline.core.traffic.turns import SESSION
 from evalcov_pipeline.services.failures.precision import ANY, NONE
 from evalcov_pipeline.services.failures.turns import with_texts
 from evalcov_pipeline.services.labels.tasks import build_tasks, task_id
@@ -117,24 +119,13 @@ def draw_batch(
         signals, len(turns), known,
         exploration_share=rules.exploration_share, random_share=rules.random_share,
     )  # fmt: skip
-    possible = np.flatnonzero(sizes > 0)
-    thinned = thin(sizes[possible], MOST_TURNS, rng)
-    rows = possible[thinned.rows]
-    offered = with_texts(
-        settings,
-        turns[rows].with_columns(
-            turn=pl.Series(rows, dtype=pl.UInt32),
-            thinning=thinned.probabilities,
-            size=sizes[rows] / thinned.probabilities,
-        ),
-        redact_all,
-    )
+    offered = with_texts(settings, _thinned(turns, sizes, rng), redact_all)
     name = batch_id(as_of)
     vectors, asked = _vectors(con, settings, offered, name)
     like = is_like(vectors, asked, rules.near)
     n_alike = round(float((1 / offered["thinning"].to_numpy()[like]).sum()))
     offered, vectors = offered.filter(~like), vectors[~like]
-    session = offered.select(pl.struct("source", "session_id").rank("dense")).to_series()
+    session = offered.select(pl.struct(SESSION).rank("dense")).to_series()
     draw = draw_turns(
         offered["size"].to_numpy(),
         near_groups(vectors, rules.near),
@@ -150,14 +141,7 @@ def draw_batch(
             pl.String,
         ),
     )
-    borne = (
-        signals.sort("strength", descending=True, maintain_order=True)
-        .group_by("turn")
-        .agg(pl.col("signal").sort().alias("signals"), "evidence")
-    )
-    drawn = drawn.join(borne, on="turn", how="left", maintain_order="left").with_columns(
-        pl.col("signals").fill_null([])
-    )
+    drawn = _with_signals(drawn, signals)
     said = conversations(settings.lake, drawn, drawn, redact_all)
     return Batch(
         batch_id=name,
@@ -178,6 +162,30 @@ def draw_batch(
         tasks=_tasks(con, settings, as_of, drawn, said, created_at),
         texts=drawn.select("text_hash", "text", first_seen_at="started_at"),
     )  # fmt: skip
+
+
+def _thinned(turns: pl.DataFrame, sizes: FloatArray, rng: np.random.Generator) -> pl.DataFrame:
+    """At most `MOST_TURNS` of the turns, with turn (their place), thinning and size."""
+    possible = np.flatnonzero(sizes > 0)
+    kept = thin(sizes[possible], MOST_TURNS, rng)
+    rows = possible[kept.rows]
+    return turns[rows].with_columns(
+        turn=pl.Series(rows, dtype=pl.UInt32),
+        thinning=kept.probabilities,
+        size=sizes[rows] / kept.probabilities,
+    )
+
+
+def _with_signals(drawn: pl.DataFrame, signals: pl.DataFrame) -> pl.DataFrame:
+    """Drawn turns with the signals that they bear, and their evidence, the strongest first."""
+    borne = (
+        signals.sort("strength", descending=True, maintain_order=True)
+        .group_by("turn")
+        .agg(pl.col("signal").sort().alias("signals"), "evidence")
+    )
+    return drawn.join(borne, on="turn", how="left", maintain_order="left").with_columns(
+        pl.col("signals").fill_null([])
+    )
 
 
 def _vectors(

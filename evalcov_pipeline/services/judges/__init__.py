@@ -1,1 +1,1 @@
-"""Judges over the tables: what was judged, certificates, which labels to ask for next."""
+"""Judges over the tables: calibration, admission to scores, which labels to ask for."""
