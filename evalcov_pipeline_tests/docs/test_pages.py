@@ -116,7 +116,7 @@ def test_every_command_is_on_the_page_of_commands() -> None:
 
 @every_page
 def test_make_targets_and_scripts_exist(page: Path) -> None:
-    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     lines = [line for block in blocks(page, *SHELL) for line in block.splitlines()]
     for words in map(str.split, [*lines, *code(page)]):
         match words:
