@@ -99,12 +99,16 @@ def parse(arguments: list[str]) -> None:
     """Parse a command line, its subcommands included, without running it."""
     command: click.Command | None = cli
     context = click.Context(cli)
-    while isinstance(command, click.Group) and arguments:
+    while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
         subcommand, *arguments = arguments
         command = command.get_command(context, subcommand)
         assert command is not None, subcommand
     assert command is not None
-    if not isinstance(command, click.Group):
+    if isinstance(command, click.Group):
+        assert set(arguments) <= {
+            name for kind in command.get_params(context) for name in kind.opts
+        }
+    else:
         command.make_context(command.name, arguments)
 
 
@@ -120,7 +124,7 @@ def test_make_targets_and_scripts_exist(page: Path) -> None:
     lines = [line for block in blocks(page, *SHELL) for line in block.splitlines()]
     for words in map(str.split, [*lines, *code(page)]):
         match words:
-            case ["make", target, *_] if "=" not in target:
+            case ["make", target, *_] if not {"=", "/"} & {*target}:
                 assert target in targets
             case ["python", script, *_] if script.endswith(".py"):
                 assert (ROOT / script).exists()
