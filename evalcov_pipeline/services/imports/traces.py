@@ -64,7 +64,7 @@ def ingest_traces(
     options = TraceOptions(source, mapping or {}, settings.production, latest(now))
     receipts, failures = [], []
     files = input_files(paths)
-    warehouse_of(settings).bring_up_to_date()  # it states the version of the lake, too
+    warehouse_of(settings).version()  # refuses a home of a newer version
     for path in files:
         try:
             reader = find("traces", path, format)
@@ -124,6 +124,7 @@ def _ingest_file(
                 raise nothing_read(
                     "traces", path, rejects.count, rejects.first, settings.quarantine
                 )
+        warehouse_of(settings).bring_up_to_date()  # it states the version of the lake, too
         return staged.commit(
             {
                 "file": os.fsencode(path.absolute()).decode(errors="replace"),
