@@ -60,7 +60,7 @@ def beginnings(paths: pl.DataFrame, depth: int) -> list[Beginning]:
         steps = steps_of(row["ngram"], row["length"])
         if steps and steps[0] == START and len(steps) > 1:
             known[steps[1:]] = row
-    found: list[Beginning] = []
+    shared: list[Beginning] = []
     going_on: dict[Steps, float] = {(): 1.0}
     for length in range(1, depth + 1):
         here = {
@@ -74,16 +74,16 @@ def beginnings(paths: pl.DataFrame, depth: int) -> list[Beginning]:
         rest, going_on = going_on, {}
         for steps, row in here.items():
             if steps[-1] in told_apart:
-                found.append(_beginning(steps, row))
+                shared.append(_beginning(steps, row))
                 rest[steps[:-1]] -= row["production_share"]
                 if steps[-1] != END:
                     going_on[steps] = row["production_share"]
-        found += [
+        shared += [
             Beginning((*steps, POOLED), share, None, None, None, "pooled")
             for steps, share in rest.items()
             if share > _LEAST_REST
         ]
-    return found
+    return shared
 
 
 def steps_of(ngram: str, length: int) -> Steps | None:

@@ -17,46 +17,46 @@ UNREPRESENTED = "unrepresented"
 _MOST_CATEGORIES, _MOST_INCIDENTS = 15, 12
 
 
-def failure_content(found: FailureEvidence, as_of: datetime) -> dict[str, Any]:
+def failure_content(evidence: FailureEvidence, as_of: datetime) -> dict[str, Any]:
     """Everything that the parts on signals, the audit and incidents show.
 
     Args:
-        found: what is known.
+        evidence: what is known.
         as_of: of the score that is reported; ages count from it.
     """
-    signals = _signals(found)
-    audit = _audit(found.audit, as_of)
+    signals = _signals(evidence)
+    audit = _audit(evidence.audit, as_of)
     return {
         "signals": signals,
-        "signals_said": _in_words(found.signals),
-        "weeks": found.signals["as_of"].n_unique(),
-        "silent": found.signals["n_signals"].null_count() > 0,
-        "per_1000": _turns_known(found.signals),
-        "batch": found.batch,
+        "signals_said": _in_words(evidence.signals),
+        "weeks": evidence.signals["as_of"].n_unique(),
+        "silent": evidence.signals["n_signals"].null_count() > 0,
+        "per_1000": _turns_known(evidence.signals),
+        "batch": evidence.batch,
         "audit": audit[:_MOST_CATEGORIES],
         "more_categories": max(0, len(audit) - _MOST_CATEGORIES),
-        "audit_said": _audit_in_words(found.audit),
-        "quarter": found.audit["quarter"][0] if audit else None,
-        "greatest_rate": _greatest(found.audit),
-        "incidents": found.incidents.head(_MOST_INCIDENTS).to_dicts(),
-        "more_incidents": max(0, len(found.incidents) - _MOST_INCIDENTS),
-        "incidents_said": _incidents_in_words(found.incidents),
+        "audit_said": _audit_in_words(evidence.audit),
+        "quarter": evidence.audit["quarter"][0] if audit else None,
+        "greatest_rate": _greatest(evidence.audit),
+        "incidents": evidence.incidents.head(_MOST_INCIDENTS).to_dicts(),
+        "more_incidents": max(0, len(evidence.incidents) - _MOST_INCIDENTS),
+        "incidents_said": _incidents_in_words(evidence.incidents),
     }
 
 
-def _signals(found: FailureEvidence) -> list[dict[str, Any]]:
+def _signals(evidence: FailureEvidence) -> list[dict[str, Any]]:
     """A row per signal, all together first, turns without any last."""
-    precision = {row["signal"]: row for row in found.precision.to_dicts()}
-    totals = found.signals.group_by("signal").agg(pl.col("n_signals").sum())
+    precision = {row["signal"]: row for row in evidence.precision.to_dicts()}
+    totals = evidence.signals.group_by("signal").agg(pl.col("n_signals").sum())
     names = [
         name
         for name, _ in sorted(totals.iter_rows(), key=lambda row: (row[0] != ANY, -row[1], row[0]))
     ]
     names += sorted(set(precision) - set(names) - {NONE, ANY})
     names += [NONE] * (NONE in precision)
-    per_1000 = _turns_known(found.signals)
+    per_1000 = _turns_known(evidence.signals)
     return [
-        _counted(found.signals.filter(pl.col("signal") == name).to_dicts(), per_1000)
+        _counted(evidence.signals.filter(pl.col("signal") == name).to_dicts(), per_1000)
         | _labelled(precision.get(name))
         | {
             "name": {ANY: "any of them", NONE: "none of them"}.get(name, name),

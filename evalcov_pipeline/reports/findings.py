@@ -217,21 +217,23 @@ def _session_doubts(sessions: ScoredSessions) -> Iterator[str]:
         )
 
 
-def failure_findings(found: FailureEvidence) -> list[str]:
+def failure_findings(evidence: FailureEvidence) -> list[str]:
     """What of failures and judges belongs at the head of the page: at most three sentences."""
     findings = []
-    unguarded = found.incidents.filter(pl.col("status") == "open")
+    unguarded = evidence.incidents.filter(pl.col("status") == "open")
     if len(unguarded):
         titles = _listed([shortened(title, _LONGEST_TITLE) for title in unguarded["title"]], 2)
         findings.append(f"{_count(len(unguarded), 'incident')} without a case: {titles}.")
-    refused = found.certificates.filter(pl.col("verdict") == "REFUSED")["category"].unique().sort()
+    refused = (
+        evidence.certificates.filter(pl.col("verdict") == "REFUSED")["category"].unique().sort()
+    )
     if len(refused):
-        said = f"Judges are not believed on {_listed(refused.to_list(), 3)}"
-        if found.n_refused:
-            share = found.n_refused / found.n_results
-            said += f"; {share:.0%} of the results of the scored run are left out of the scores"
-        findings.append(f"{said}.")
-    missing = found.audit.filter(pl.col("status") == "unrepresented")["category"].to_list()
+        sentence = f"Judges are not believed on {_listed(refused.to_list(), 3)}"
+        if evidence.n_refused:
+            share = evidence.n_refused / evidence.n_results
+            sentence += f"; {share:.0%} of the results of the scored run are left out of the scores"
+        findings.append(f"{sentence}.")
+    missing = evidence.audit.filter(pl.col("status") == "unrepresented")["category"].to_list()
     if missing:
         findings.append(
             f"No case guards {_count(len(missing), 'kind')} of failure that production shows:"
@@ -296,8 +298,10 @@ def next_steps(
                  "evalcov ingest results FILES && evalcov run weekly")
         )  # fmt: skip
     if answers:
-        asked = f"judge {_count(answers, 'answer')}: signs of failure, incidents, checks of judges"
-        steps.append(Step(asked, "evalcov review"))
+        judging = (
+            f"judge {_count(answers, 'answer')}: signs of failure, incidents, checks of judges"
+        )
+        steps.append(Step(judging, "evalcov review"))
     return steps or [
         Step("nothing now; score the week that follows when it is over", "evalcov run weekly")
     ]

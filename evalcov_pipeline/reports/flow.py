@@ -158,7 +158,9 @@ def _ribbon(way: Beginning, names: Mapping[str, str], thick: float, line: str) -
 
 def _tip(way: Beginning, names: Mapping[str, str]) -> str:
     known = {**names, END: "end of the session"} if _is_loose(way) else names
-    said = " → ".join(shortened(known.get(step, step), _LONGEST_NAME) for step in way.steps)
+    steps_in_words = " → ".join(
+        shortened(known.get(step, step), _LONGEST_NAME) for step in way.steps
+    )
     share = f"{way.share:.1%} of sessions"
     if way.low is not None:
         share += f" ({way.low:.1%} to {way.high:.1%})"
@@ -168,7 +170,7 @@ def _tip(way: Beginning, names: Mapping[str, str]) -> str:
         "unsure": " · no case, which may be chance",
         "walked": f" · {way.cases} case{'s' * (way.cases != 1)}",
     }[way.state]
-    return f"{said}\n{share}{cases}"
+    return f"{steps_in_words}\n{share}{cases}"
 
 
 def _bar(node: _Node, name: str) -> Markup:

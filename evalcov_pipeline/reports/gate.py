@@ -168,16 +168,16 @@ def _sentence(outcome: CaseOutcome) -> str:
     return f"{_WORDS[outcome.state]}: {outcome.failed} of {outcome.tries} tries failed{guards}"
 
 
-def _plain(said: str) -> str:
+def _plain(text: str) -> str:
     """Text that moves no terminal's cursor and is one line."""
-    return "".join(c if c.isprintable() else " " for c in said)
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
-def _entities(said: str) -> str:
+def _entities(text: str) -> str:
     """Text in which Markdown and HTML find no sign, mention or reference to act on."""
-    return "".join(c if c.isalnum() or c in _HARMLESS else f"&#{ord(c)};" for c in _plain(said))
+    return "".join(c if c.isalnum() or c in _HARMLESS else f"&#{ord(c)};" for c in _plain(text))
 
 
-def _xml(said: str) -> str:
+def _xml(text: str) -> str:
     """Text without what XML 1.0 cannot hold; signs are escaped by the writer."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in said)
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)

@@ -21,11 +21,11 @@ MEANINGS = {
 _MOST_VERSIONS, _MOST_CATEGORIES = 3, 12
 
 
-def judge_content(found: FailureEvidence) -> dict[str, Any]:
+def judge_content(evidence: FailureEvidence) -> dict[str, Any]:
     """Everything that the part on judges shows."""
     order = pl.col("verdict").replace_strict(VERDICTS, default=len(VERDICTS), return_dtype=pl.Int8)
     versions: dict[str, list[dict[str, Any]]] = {}
-    for row in found.certificates.sort(order, "category").to_dicts():
+    for row in evidence.certificates.sort(order, "category").to_dicts():
         versions.setdefault(version_of(row), []).append(row)
     return {
         "versions": [
@@ -39,27 +39,27 @@ def judge_content(found: FailureEvidence) -> dict[str, Any]:
         "more_versions": max(0, len(versions) - _MOST_VERSIONS),
         "most_categories": _MOST_CATEGORIES,
         "meanings": MEANINGS,
-        "said": judges_in_words(found),
-        "refused_results": found.n_refused,
-        "refused_share": found.n_refused / found.n_results if found.n_results else None,
+        "said": judges_in_words(evidence),
+        "refused_results": evidence.n_refused,
+        "refused_share": evidence.n_refused / evidence.n_results if evidence.n_results else None,
     }
 
 
-def judges_in_words(found: FailureEvidence) -> str | None:
+def judges_in_words(evidence: FailureEvidence) -> str | None:
     """How many certificates refuse a judge; None where there is no certificate."""
-    given = found.certificates
+    given = evidence.certificates
     if given.is_empty():
         return None
     counts = dict(given.group_by("verdict").len().iter_rows())
-    said = ", ".join(
+    refused_in_words = ", ".join(
         f"{counts[name]} {name.replace('_', ' ')}" for name in VERDICTS if name in counts
     )
     refused = given.filter(pl.col("verdict") == "REFUSED")
     if refused.is_empty():
-        return f"No judge is refused. Certificates: {said}."
+        return f"No judge is refused. Certificates: {refused_in_words}."
     named = [f"{row['judge_id']} on “{row['category']}”" for row in refused.head(3).to_dicts()]
     more = f" and {len(refused) - 3} more" if len(refused) > 3 else ""
-    return f"Refused: {', '.join(named)}{more}. Certificates: {said}."
+    return f"Refused: {', '.join(named)}{more}. Certificates: {refused_in_words}."
 
 
 def version_of(certificate: Mapping[str, Any]) -> str:

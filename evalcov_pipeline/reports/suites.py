@@ -21,14 +21,14 @@ SERIES = {
 _MOST_CASES, _MOST_REVIEWS, _MOST_MODES = 12, 8, 10
 
 
-def suite_content(found: FailureEvidence, adversarial_tag: str) -> dict[str, Any]:
+def suite_content(evidence: FailureEvidence, adversarial_tag: str) -> dict[str, Any]:
     """Everything that the part on the CI suite shows.
 
     Args:
-        found: what is known.
+        evidence: what is known.
         adversarial_tag: tag of cases with adversarial phrasings.
     """
-    cases, known = found.suite_cases, found.discrimination
+    cases, known = evidence.suite_cases, evidence.discrimination
     modes = (
         cases.group_by(pl.col("failure_mode").fill_null("no known kind"))
         .agg(pl.col("decides").sum(), pl.len().alias("cases"))
@@ -37,8 +37,8 @@ def suite_content(found: FailureEvidence, adversarial_tag: str) -> dict[str, Any
     tried = known["saturated"].drop_nulls()
     reviews = known.filter(pl.col("review").is_not_null()).to_dicts()
     return {
-        "suite": found.suite,
-        "said": suite_in_words(found.suite),
+        "suite": evidence.suite,
+        "said": suite_in_words(evidence.suite),
         "modes": modes.head(_MOST_MODES).to_dicts(),
         "more_modes": max(0, len(modes) - _MOST_MODES),
         "largest_mode": modes["cases"].max(),
@@ -52,8 +52,8 @@ def suite_content(found: FailureEvidence, adversarial_tag: str) -> dict[str, Any
         "more": cases[_MOST_CASES:].to_dicts(),
         "reviews": reviews[:_MOST_REVIEWS],
         "more_reviews": max(0, len(reviews) - _MOST_REVIEWS),
-        "goodhart": _goodhart(found.goodhart),
-        "goodhart_said": goodhart_in_words(found.goodhart),
+        "goodhart": _goodhart(evidence.goodhart),
+        "goodhart_said": goodhart_in_words(evidence.goodhart),
         "series": {name: meaning for name, (meaning, *_) in SERIES.items()},
     }
 

@@ -79,7 +79,7 @@ class Desk:
             waiting: task_id, status and raters_wanted, the most urgent first.
             at: now.
         """
-        found = (
+        free = (
             task_id
             for task_id, status, raters_wanted in waiting.select(
                 "task_id", "status", "raters_wanted"
@@ -87,7 +87,7 @@ class Desk:
             if task_id not in seat.skipped
             and self._free(seat, task_id, raters_wanted if status == "open" else 1, at)
         )
-        self.give(seat, next(found, None), at)
+        self.give(seat, next(free, None), at)
 
     def _free(self, seat: Seat, task_id: str, wanted: int, at: datetime) -> bool:
         """Whether fewer other people have the case on their screens than labels are wanted."""

@@ -128,18 +128,18 @@ class _Session:
     def _query(
         self, intent: Intent, kind: str, turns: list[Turn]
     ) -> tuple[str, tuple[Planted, ...]]:
-        rng, said = self.rng, (intent, self.memory, self.register, self.rng)
+        rng, wording_of = self.rng, (intent, self.memory, self.register, self.rng)
         match kind:
             case "regeneration":
                 return turns[-1].query, turns[-1].personal_query
             case "follow_up":
                 text = wording.follow_up(intent, self.register, rng)
             case "rephrase":
-                text = wording.rephrase(*said)
+                text = wording.rephrase(*wording_of)
             case "friction":
-                text = wording.object_to(*said)
+                text = wording.object_to(*wording_of)
             case _:
-                text = wording.ask(*said)
+                text = wording.ask(*wording_of)
         chance = rng.random()
         if chance < PERSONAL_SHARE:
             return plant(text, rng)

@@ -295,8 +295,8 @@ def _naming_trouble(path: Path) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        said = str(error).splitlines()[0]
-        if "No space left" in said or "quota" in said:
+        reason = str(error).splitlines()[0]
+        if "No space left" in reason or "quota" in reason:
             what_to_do = "free space on the disk, then start again"
         elif isinstance(
             error, duckdb.IOException | duckdb.FatalException | duckdb.InternalException
@@ -308,7 +308,7 @@ def _naming_trouble(path: Path) -> Iterator[None]:
         else:
             raise
         raise BadInput(
-            what=f"the warehouse cannot be read or written: {said}",
+            what=f"the warehouse cannot be read or written: {reason}",
             where=str(path),
             what_to_do=what_to_do,
         ) from error

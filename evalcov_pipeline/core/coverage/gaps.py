@@ -107,8 +107,8 @@ def gap_scores(
         _, hit = in_cells(suite, centroids)
         tested = np.bincount(hit, minlength=len(centroids))
         expected = m * ((member.T @ mass)[cell] - mass)
-        found = np.column_stack([tested[cell], (member.T @ drawn)[cell] - drawn])
-        belief += _gap_probability(found, expected[:, None])
+        counts = np.column_stack([tested[cell], (member.T @ drawn)[cell] - drawn])
+        belief += _gap_probability(counts, expected[:, None])
     belief = _smoothed(belief / PARTITIONS, _nearest(texts))
     score, null = belief[:, 0], belief[:, 1:]
     threshold = _upper_quantile(null, np.repeat(mass[:, None], pseudo_suites, axis=1))

@@ -276,9 +276,9 @@ def project(
 
 def _projected(inputs: RefreshInputs, budget: int, rules: RefreshRules, seed: int) -> float | None:
     """Projection of a plan of this size; the same random numbers for every size."""
-    found = place_cases(inputs, budget, rules) if budget else None
-    placed = found.units.select("cluster_ids", "cases").rows() if found else []
-    n_random = found.n_random if found else 0
+    placement = place_cases(inputs, budget, rules) if budget else None
+    placed = placement.units.select("cluster_ids", "cases").rows() if placement else []
+    n_random = placement.n_random if placement else 0
     return project(inputs, placed, n_random, rules, np.random.default_rng(seed))
 
 

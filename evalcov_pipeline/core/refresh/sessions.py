@@ -136,14 +136,14 @@ def walks(sessions: Sequence[Sequence[str]], paths: Sequence[str]) -> Mask:
     """
     steps, owner, symbols = bracketed(sessions)
     place = {ngram: column for column, ngram in enumerate(paths)}
-    found = np.zeros((len(sessions), len(paths)), bool)
+    walked = np.zeros((len(sessions), len(paths)), bool)
     for length in {len(path.split(SEPARATOR)) for path in paths}:
         if length <= len(steps):
             grams, codes, walker = ngrams(steps, owner, length)
             names = [joined([symbols[step] for step in gram]) for gram in grams.tolist()]
             column = np.array([place.get(name, -1) for name in names], np.int64)[codes]
-            found[walker[column >= 0], column[column >= 0]] = True
-    return found
+            walked[walker[column >= 0], column[column >= 0]] = True
+    return walked
 
 
 def draw_sessions(

@@ -156,10 +156,10 @@ def _with_repetition(steps: pl.LazyFrame) -> pl.LazyFrame:
         return (mine & (pl.col("text_hash") == pl.col("text_hash").shift(back))).fill_null(False)
 
     query, answer = (pl.col(name).fill_null(0) for name in ("query_chars", "answer_chars"))
-    said = (query + answer).cum_sum().over("session_key") - answer
+    texts_so_far = (query + answer).cum_sum().over("session_key") - answer
     return (
         steps.sort("session_key", "step")
-        .with_columns(_resent=same_as(1) | same_as(2), _said=said)
+        .with_columns(_resent=same_as(1) | same_as(2), _said=texts_so_far)
         .with_columns(
             _again=pl.col("_resent") | pl.col("rephrased").fill_null(False),
             _estimate=pl.col("_said") / CHARACTERS_PER_TOKEN,

@@ -111,17 +111,17 @@ def typical_sessions(
 def _sentence(facts: Sequence[str], keywords: Sequence[str]) -> tuple[str, int]:
     """Facts and keywords as far as there is room, and the number of keywords shown."""
     room = _MOST_CHARACTERS - (len(keywords[0]) + 2 if keywords else 0)
-    said = ""
+    sentence = ""
     for fact in facts:
-        longer = f"{said}, {fact}" if said else fact
-        said = longer if len(longer) <= room or not said else said
+        longer = f"{sentence}, {fact}" if sentence else fact
+        sentence = longer if len(longer) <= room or not sentence else sentence
     shown = 0
     for keyword in keywords[:3]:
-        longer = f"{said}{', ' if shown else ': '}{keyword}"
+        longer = f"{sentence}{', ' if shown else ': '}{keyword}"
         if shown and len(longer) > _MOST_CHARACTERS:
             break
-        said, shown = longer, shown + 1
-    return said, shown
+        sentence, shown = longer, shown + 1
+    return sentence, shown
 
 
 def _turns(turns: IntArray, inside: NDArray[np.bool_], weights: FloatArray) -> str:
@@ -239,5 +239,5 @@ def _mean(values: NDArray[np.bool_], rows: NDArray[np.bool_], weights: FloatArra
 
 def _quantiles(values: NDArray[np.number], weights: FloatArray, *at: float) -> list[float]:
     """Weighted quantiles, each of them one of the values."""
-    found = np.quantile(values.astype(float), at, weights=weights, method="inverted_cdf")
-    return [float(value) for value in found]
+    quantiles = np.quantile(values.astype(float), at, weights=weights, method="inverted_cdf")
+    return [float(value) for value in quantiles]

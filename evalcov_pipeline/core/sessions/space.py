@@ -216,14 +216,14 @@ def tool_ngrams(tools: Sequence[str]) -> Counter[str]:
     """
     names = [name.replace(" ", "_") for name in tools[:LONGEST_SEQUENCE]]
     steps = [START, *names, END]
-    found = Counter(names)
+    counts = Counter(names)
     for length in range(2, LONGEST_NGRAM + 1):
-        found.update(" ".join(steps[i : i + length]) for i in range(len(steps) - length + 1))
-    return found
+        counts.update(" ".join(steps[i : i + length]) for i in range(len(steps) - length + 1))
+    return counts
 
 
 def borrowed_tools(
-    asked: Vectors, texts: Vectors, tools: Sequence[Sequence[str]]
+    queries: Vectors, texts: Vectors, tools: Sequence[Sequence[str]]
 ) -> list[list[str]]:
     """Tools of the most similar production turn, for turns of cases that do not name theirs.
 
@@ -231,18 +231,18 @@ def borrowed_tools(
     down; it is what production calls when it is asked the same.
 
     Args:
-        asked: (n, d) vectors of the queries.
+        queries: (n, d) vectors of the queries.
         texts: (t, d) vectors of production's distinct texts, t >= 1.
         tools: (t,) what a typical turn with that text calls.
 
     Returns:
         (n,) lists of tool names.
     """
-    found: list[list[str]] = []
-    for start in range(0, len(asked), 1024):
-        nearest = (asked[start : start + 1024] @ texts.T).argmax(axis=1)
-        found += [list(tools[i]) for i in nearest]
-    return found
+    borrowed: list[list[str]] = []
+    for start in range(0, len(queries), 1024):
+        nearest = (queries[start : start + 1024] @ texts.T).argmax(axis=1)
+        borrowed += [list(tools[i]) for i in nearest]
+    return borrowed
 
 
 def _blocks(space: SessionSpace, features: pl.DataFrame, queries: Vectors) -> list[FloatArray]:
@@ -281,8 +281,8 @@ def _vocabulary(
 ) -> tuple[NDArray[np.str_], FloatArray]:
     """The n-grams that most sessions have, and their inverse document frequencies."""
     share: Counter[str] = Counter()
-    for found, weight in zip(counts, weights / weights.sum(), strict=True):
-        for name in found:
+    for counted, weight in zip(counts, weights / weights.sum(), strict=True):
+        for name in counted:
             share[name] += weight
     kept = sorted(share.items(), key=lambda item: (-item[1], item[0]))[:MOST_NGRAMS]
     rarity = np.array([1.0 + np.log(1.0 / max(s, 1e-9)) for _, s in kept])

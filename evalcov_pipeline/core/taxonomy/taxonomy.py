@@ -239,13 +239,13 @@ def locate(
     """
     points, names, known, place = _looked_up(taxonomy, vectors, hashes)
     k = min(_NEIGHBOURS, len(taxonomy.exemplar_vectors))
-    found = np.empty((len(names), 2), np.float32)
+    places = np.empty((len(names), 2), np.float32)
     for start in range(0, len(names), _BLOCK):
         rows = slice(start, start + _BLOCK)
         similarity = _cosines(points[rows], taxonomy.exemplar_vectors)
         near = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
-        found[rows] = taxonomy.exemplar_coordinates[near].mean(axis=1)
-    return np.where(known[:, None], taxonomy.fitted_coordinates[place], found)
+        places[rows] = taxonomy.exemplar_coordinates[near].mean(axis=1)
+    return np.where(known[:, None], taxonomy.fitted_coordinates[place], places)
 
 
 def _looked_up(

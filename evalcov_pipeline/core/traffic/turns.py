@@ -168,9 +168,9 @@ def fold_turns(spans: pl.DataFrame, day: date | None = None) -> Fold:
     if day is not None:
         turns = turns.filter(pl.col("started_at").dt.date() == day)
     aside = pl.col("set_aside")
-    asked = pl.col("query_text").is_not_null()
+    is_query = pl.col("query_text").is_not_null()
     kept = (
-        turns.filter(~aside, asked)
+        turns.filter(~aside, is_query)
         .with_columns(pl.col("feedback").fill_null([]))
         .rename({"root_id": "span_id"})
         .pipe(with_session_keys)
@@ -180,7 +180,7 @@ def fold_turns(spans: pl.DataFrame, day: date | None = None) -> Fold:
     return Fold(
         turns=kept.cast(TURNS),
         set_aside=turns.filter(aside).height,
-        without_query=turns.filter(~aside, ~asked).height,
+        without_query=turns.filter(~aside, ~is_query).height,
         duplicates=spans.height - distinct.height,
         conflicts=conflicts,
     )

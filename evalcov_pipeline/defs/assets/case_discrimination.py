@@ -35,7 +35,7 @@ def case_discrimination(warehouse: WarehouseResource):
     """
     with warehouse.writer() as con:
         refused = refused_judges(con, datetime.max)
-        found = judge_cases(con, refused)
+        judged = judge_cases(con, refused)
         watch = watch_goodhart(con, refused)
         review = cases_to_review(con)
     yield dg.AssetCheckResult(
@@ -46,7 +46,7 @@ def case_discrimination(warehouse: WarehouseResource):
         description="Cases whose expected answer a person should look at.",
         metadata={"cases": review.height, "review": rows_of(review)},
     )
-    cases = found.cases
+    cases = judged.cases
     yield dg.MaterializeResult(
         asset_key="case_discrimination",
         metadata={
@@ -61,13 +61,13 @@ def case_discrimination(warehouse: WarehouseResource):
             "review": rows_of(review),
         },
     )
-    variants = found.detection.group_by("variant").agg(
+    variants = judged.detection.group_by("variant").agg(
         cases=pl.len(), failed=(pl.col("failed") > 0).sum(), detection=pl.col("detection").mean()
     )
     yield dg.MaterializeResult(
         asset_key="case_detection",
         metadata={
-            **row_count(found.detection.height),
+            **row_count(judged.detection.height),
             "variants": rows_of(variants.sort("variant")),
         },
     )

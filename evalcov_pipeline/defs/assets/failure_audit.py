@@ -38,19 +38,19 @@ def failure_audit(
     the kind of their nearest labelled neighbours, and are counted apart. Kinds without a case come
     first.
     """
-    found = audit(
+    held = audit(
         warehouse.warehouse, settings, date.fromisoformat(config.day) if config.day else None
     )
     with warehouse.writer() as con:
-        write_audit(con, found)
+        write_audit(con, held)
     yield dg.MaterializeResult(
         asset_key="failure_audit",
         metadata={
-            **row_count(found.rows.height),
-            "quarter": found.quarter.name,
-            "seen_until": found.quarter.as_of.isoformat(),
-            "labels_behind_rates": found.n_labels,
-            "assignment": found.assignment.reason,
-            "audit": dg.MetadataValue.json(found.rows.select(_SHOWN).to_dicts()),
+            **row_count(held.rows.height),
+            "quarter": held.quarter.name,
+            "seen_until": held.quarter.as_of.isoformat(),
+            "labels_behind_rates": held.n_labels,
+            "assignment": held.assignment.reason,
+            "audit": dg.MetadataValue.json(held.rows.select(_SHOWN).to_dicts()),
         },
     )

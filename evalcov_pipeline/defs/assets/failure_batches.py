@@ -42,10 +42,10 @@ def failure_batches(
     precision of every signal, and how much fails without one, can be estimated. Of several weeks
     in one run only the last asks people; a batch that somebody has begun to label stays as it is.
     """
-    asked = weeks(context)
-    for week in asked:
+    wanted = weeks(context)
+    for week in wanted:
         examined = examine_week(
-            warehouse.warehouse, settings, as_of(week), now(), ask=week == asked[-1]
+            warehouse.warehouse, settings, as_of(week), now(), ask=week == wanted[-1]
         )
         with warehouse.writer() as con:
             record_week(con, as_of(week), examined)
@@ -53,12 +53,12 @@ def failure_batches(
             context.add_asset_metadata(_facts(examined, table), asset_key=table, partition_key=week)
     with warehouse.reader() as con:
         rows = {table: size(con, table) for table in TABLES}
-        trend = signal_weeks(con, as_of(asked[-1]))
+        trend = signal_weeks(con, as_of(wanted[-1]))
     if not trend.is_empty():
         context.add_asset_metadata(
             {"trend": dg.MetadataValue.md(signal_plot(trend))},
             asset_key="signal_precision",
-            partition_key=asked[-1],
+            partition_key=wanted[-1],
         )
     for table in TABLES:
         yield dg.MaterializeResult(asset_key=table, metadata=row_count(rows[table]))

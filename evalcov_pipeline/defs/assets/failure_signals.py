@@ -48,14 +48,16 @@ def failure_signals(
     redact_all = redactor(settings.redaction)
     for week in weeks(context):
         with warehouse.reader() as con:
-            found = find_signals(
+            week_signals = find_signals(
                 con, settings, as_of(week), redact_all,
                 lambda done, total: context.log.info(f"{done} of {total} texts embedded"),
             )  # fmt: skip
         with warehouse.writer() as con:
-            rows = write_signals(con, as_of(week), found)
+            rows = write_signals(con, as_of(week), week_signals)
         for table, count in rows.items():
-            facts = _facts(table, found) if found else {"notes": "The week has no turns."}
+            facts = (
+                _facts(table, week_signals) if week_signals else {"notes": "The week has no turns."}
+            )
             context.add_asset_metadata(
                 {**row_count(count), **facts}, asset_key=table, partition_key=week
             )

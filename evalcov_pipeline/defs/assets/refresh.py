@@ -50,7 +50,7 @@ def refresh_plans(
 
     While an earlier plan waits for labels nothing new is planned.
     """
-    found = refresh(
+    recorded = refresh(
         warehouse.warehouse,
         settings,
         vector_cache(settings),
@@ -61,15 +61,15 @@ def refresh_plans(
         as_of=datetime.fromisoformat(config.as_of) if config.as_of else None,
         replace=config.replace,
     )
-    plan = found.plan
+    plan = recorded.plan
     scores = {name: plan[name] for name in _DIVERGENCES if plan[name] is not None}
     yield dg.MaterializeResult(
         asset_key="refresh_plans",
         metadata={
-            **row_count(int(found.is_new)),
+            **row_count(int(recorded.is_new)),
             "plan": plan["plan_id"],
-            IS_NEW: found.is_new,
-            TASKS_WAITING: found.waiting,
+            IS_NEW: recorded.is_new,
+            TASKS_WAITING: recorded.waiting,
             "reason": plan["reason"],
             "budget": plan["budget"],
             "sessions": plan["n_sessions"] or 0,
@@ -79,9 +79,9 @@ def refresh_plans(
             "curve": dg.MetadataValue.json(orjson.loads(plan["curve"] or "[]")),
         },
     )
-    pools = dict(found.candidates["pool"].value_counts().iter_rows())
+    pools = dict(recorded.candidates["pool"].value_counts().iter_rows())
     yield dg.MaterializeResult(
         asset_key="refresh_candidates",
-        metadata={**row_count(found.candidates.height), "pools": dg.MetadataValue.json(pools)},
+        metadata={**row_count(recorded.candidates.height), "pools": dg.MetadataValue.json(pools)},
     )
-    yield dg.MaterializeResult(asset_key="annotation_queue", metadata=row_count(found.waiting))
+    yield dg.MaterializeResult(asset_key="annotation_queue", metadata=row_count(recorded.waiting))

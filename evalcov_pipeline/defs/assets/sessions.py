@@ -58,11 +58,11 @@ def session_features(
     for week in weeks(context):
         with warehouse.reader() as con:
             used = taxonomies.applicable(con, as_of(week))
-            found = used and week_sessions(
+            sessions = used and week_sessions(
                 con, settings, vector_cache(settings), as_of(week), used.headline
             )
         with warehouse.writer() as con:
-            rows = write_sessions(con, as_of(week), found or None)
+            rows = write_sessions(con, as_of(week), sessions or None)
         for table, count in rows.items():
             context.add_asset_metadata(row_count(count), asset_key=table, partition_key=week)
     for table in ("session_features", "case_features"):

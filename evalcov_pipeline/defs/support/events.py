@@ -100,8 +100,8 @@ def materialized(
     instance: dg.DagsterInstance, assets: Iterable[str], after: int
 ) -> list[Materialized]:
     """What was materialized after a place in the log, oldest first."""
-    found = [event for asset in assets for event in _of_asset(instance, asset, after)]
-    return sorted(found, key=lambda event: event.storage_id)
+    occurred = [event for asset in assets for event in _of_asset(instance, asset, after)]
+    return sorted(occurred, key=lambda event: event.storage_id)
 
 
 def score_of(event: Materialized) -> AnnouncedScore | None:

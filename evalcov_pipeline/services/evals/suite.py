@@ -148,7 +148,7 @@ def _versions(
         counts_from = _instant(case.get("effective_at")) or created
         effective = counts_from or (oldest_traffic if came_first else imported)
         messages = case["input"] if isinstance(case["input"], list) else None
-        asked = (
+        queries = (
             [message.get("content") or "" for message in messages if message.get("role") == "user"]
             if messages is not None
             else [case["input"]]
@@ -158,9 +158,10 @@ def _versions(
             "version": before["version"] + 1 if before else 1,
             "input": orjson.dumps(messages).decode() if messages is not None else case["input"],
             "texts": [
-                "\n".join(asked[max(0, end - n_messages) : end]) for end in range(1, len(asked) + 1)
+                "\n".join(queries[max(0, end - n_messages) : end])
+                for end in range(1, len(queries) + 1)
             ],
-            "n_turns": len(asked),
+            "n_turns": len(queries),
             "expected": case.get("expected"),
             "expected_tools": case.get("expected_tools"),
             "outcome": case.get("outcome"),

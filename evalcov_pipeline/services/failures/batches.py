@@ -111,11 +111,11 @@ def record_week(con: duckdb.DuckDBPyConnection, as_of: datetime, week: FailureWe
             lambda task: old.get(task["task_id"], task["created_at"]), pl.Datetime("us")
         )
     )
-    asked = tasks["task_id"].to_list()
+    task_ids = tasks["task_id"].to_list()
     row = week.batch.row() | {"created_at": tasks["created_at"].min()}
     con.execute(
         "DELETE FROM annotation_queue WHERE batch_id = ? AND list_contains(?, task_id)",
-        [name, asked],
+        [name, task_ids],
     )
     con.execute(
         "UPDATE annotation_queue SET status = 'superseded', resolved_at = $2"

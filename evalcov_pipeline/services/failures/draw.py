@@ -121,8 +121,8 @@ def draw_batch(
     )  # fmt: skip
     offered = with_texts(settings, _thinned(turns, sizes, rng), redact_all)
     name = batch_id(as_of)
-    vectors, asked = _vectors(con, settings, offered, name)
-    like = is_like(vectors, asked, rules.near)
+    vectors, vectors_asked = _vectors(con, settings, offered, name)
+    like = is_like(vectors, vectors_asked, rules.near)
     n_alike = round(float((1 / offered["thinning"].to_numpy()[like]).sum()))
     offered, vectors = offered.filter(~like), vectors[~like]
     session = offered.select(pl.struct(SESSION).rank("dense")).to_series()
@@ -142,7 +142,7 @@ def draw_batch(
         ),
     )
     drawn = _with_signals(drawn, signals)
-    said = conversations(settings.lake, drawn, drawn, redact_all)
+    shown = conversations(settings.lake, drawn, drawn, redact_all)
     return Batch(
         batch_id=name,
         as_of=as_of,
@@ -159,7 +159,7 @@ def draw_batch(
             "batch_id", "task_id", "source", "trace_id", "turn_index", "text_hash", "signals",
             "inclusion_probability",
         ),
-        tasks=_tasks(con, settings, as_of, drawn, said, created_at),
+        tasks=_tasks(con, settings, as_of, drawn, shown, created_at),
         texts=drawn.select("text_hash", "text", first_seen_at="started_at"),
     )  # fmt: skip
 
@@ -192,7 +192,7 @@ def _vectors(
     con: duckdb.DuckDBPyConnection, settings: Settings, offered: pl.DataFrame, name: str
 ) -> tuple[Vectors, Vectors]:
     """Vectors of the offered turns, and of what is asked already: active cases and queued tasks."""
-    asked = frame(
+    asked_texts = frame(
         con,
         "SELECT DISTINCT text_hash, text FROM eval_cases JOIN texts USING (text_hash)"
         " WHERE status = 'active' UNION SELECT text_hash, text FROM annotation_queue"
@@ -200,7 +200,7 @@ def _vectors(
         [name],
     )
     cache = vector_cache(settings)
-    texts = pl.concat([offered.select("text_hash", "text"), asked])
+    texts = pl.concat([offered.select("text_hash", "text"), asked_texts])
     embed_texts(cache, lambda: embedder(settings.embedding), texts)
     vectors = cache.get(texts["text_hash"].to_list())
     return vectors[: len(offered)], vectors[len(offered) :]
@@ -211,7 +211,7 @@ def _tasks(
     settings: Settings,
     as_of: datetime,
     drawn: pl.DataFrame,
-    said: pl.DataFrame,
+    shown: pl.DataFrame,
     created_at: datetime,
 ) -> pl.DataFrame:
     """Rows of `annotation_queue`, the most suspicious first."""
@@ -225,7 +225,7 @@ def _tasks(
     )
     tasks = (
         drawn.drop("text")
-        .join(said.drop("text_hashes"), on=TURN, how="inner", maintain_order="left")
+        .join(shown.drop("text_hashes"), on=TURN, how="inner", maintain_order="left")
         .join(clusters, on="text_hash", how="left", maintain_order="left")
         .select(
             "task_id", "batch_id", "text_hash", "context", "answer", "tools", "cluster_id",
@@ -247,8 +247,8 @@ def _tasks(
 def _reason(evidence: pl.Series | None) -> str:
     if evidence is None or not len(evidence):
         return "drawn evenly from all turns of the week: nothing speaks of a failure"
-    said = "; ".join(dict.fromkeys(evidence))
-    return said if len(said) <= _LONGEST_REASON else f"{said[: _LONGEST_REASON - 1]}…"
+    reason = "; ".join(dict.fromkeys(evidence))
+    return reason if len(reason) <= _LONGEST_REASON else f"{reason[: _LONGEST_REASON - 1]}…"
 
 
 def _weights(single: Mapping[str, Precision], known: Mapping[str, Belief]) -> list[dict[str, Any]]:
@@ -267,11 +267,15 @@ def _weights(single: Mapping[str, Precision], known: Mapping[str, Belief]) -> li
 
 def _note(settings: Settings, size: int, n_turns: int) -> str:
     """What could not be honoured, in sentences."""
-    rules, said = settings.failures, []
+    rules, sentences = settings.failures, []
     if size < rules.batch_size:
-        said.append(f"{size} turns instead of {rules.batch_size}: the others ask nearly the same.")
+        sentences.append(
+            f"{size} turns instead of {rules.batch_size}: the others ask nearly the same."
+        )
     if not rules.random_share:
-        said.append("Without failures.random_share nothing is known of turns without a signal.")
+        sentences.append(
+            "Without failures.random_share nothing is known of turns without a signal."
+        )
     if n_turns > MOST_TURNS:
-        said.append(f"{MOST_TURNS:,} of {n_turns:,} turns were drawn first, to be compared.")
-    return " ".join(said)
+        sentences.append(f"{MOST_TURNS:,} of {n_turns:,} turns were drawn first, to be compared.")
+    return " ".join(sentences)

@@ -97,15 +97,15 @@ def precisions(picks: pl.DataFrame, signals: Iterable[str]) -> dict[str, Precisi
     has = pl.col("signals").list
     of = {name: has.contains(name) for name in sorted(borne | set(signals))}
     of |= {ANY: has.len() > 0, NONE: has.len() == 0}
-    found = {name: picks.filter(condition) for name, condition in of.items()}
+    picks_of = {name: picks.filter(condition) for name, condition in of.items()}
     return {
         name: precision(rows["bad"].to_numpy(), rows["inclusion_probability"].to_numpy())
-        for name, rows in found.items()
+        for name, rows in picks_of.items()
     }
 
 
 def precision_rows(
-    as_of: datetime, found: Mapping[str, Precision], n_signals: Mapping[str, int]
+    as_of: datetime, precisions: Mapping[str, Precision], n_signals: Mapping[str, int]
 ) -> pl.DataFrame:
     """Rows of `signal_precision` of a week."""
     rows = [
@@ -119,6 +119,6 @@ def precision_rows(
             "precision_low": one.low,
             "precision_high": one.high,
         }
-        for name, one in found.items()
+        for name, one in precisions.items()
     ]
     return pl.DataFrame(rows, schema=_PRECISION).sort("signal")

@@ -54,9 +54,9 @@ def tasks_of_labels(
     Returns:
         Nothing for ids that nobody knows.
     """
-    said = {label["task_id"]: label for label in labels}
+    label_of = {label["task_id"]: label for label in labels}
     known = frame(con, "SELECT task_id FROM annotation_queue")["task_id"]
-    items = sorted(said.keys() - set(known))
+    items = sorted(label_of.keys() - set(known))
     if not items:
         return {}
     earlier = frame(
@@ -65,16 +65,16 @@ def tasks_of_labels(
         " WHERE purpose = ? AND item_id IS NOT NULL GROUP BY item_id",
         [Purpose.CALIBRATION.value],
     )
-    found = {item: task for item, task in earlier.iter_rows() if item in said}
-    asked = [
+    task_of = {item: task for item, task in earlier.iter_rows() if item in label_of}
+    new = [
         {"item_id": item, "reason": UNASKED}
-        | {name: said[item].get(name) for name in ("selection", "inclusion_probability")}
+        | {name: label_of[item].get(name) for name in ("selection", "inclusion_probability")}
         for item in items
-        if item not in found
+        if item not in task_of
     ]
-    tasks = item_tasks(con, settings, pl.DataFrame(asked, schema=ASKED), None, at)
+    tasks = item_tasks(con, settings, pl.DataFrame(new, schema=ASKED), None, at)
     enqueue(con, tasks)
-    return found | dict(tasks.select("item_id", "task_id").iter_rows())
+    return task_of | dict(tasks.select("item_id", "task_id").iter_rows())
 
 
 def item_tasks(
@@ -157,8 +157,8 @@ def _in_lake(settings: Settings, items: pl.Series) -> pl.DataFrame:
     """Items that are traces, by their last turn: what was said, and where."""
     turns = last_turns_of_traces(settings.lake, items)
     without_hashes = turns.with_columns(text_hash=pl.lit(None, pl.String))
-    said = conversations(settings.lake, turns, without_hashes, redactor(settings.redaction))
-    return said.join(turns, on=["source", "trace_id", "started_at"]).select(
+    shown = conversations(settings.lake, turns, without_hashes, redactor(settings.redaction))
+    return shown.join(turns, on=["source", "trace_id", "started_at"]).select(
         "query", "context", "answer", "tools", "source", "trace_id", "turn_index",
         item_id="trace_id",
     )  # fmt: skip

@@ -113,14 +113,14 @@ def queue_refused(
     )
     rng = np.random.default_rng([settings.judges.seed, as_of.toordinal(), 2])
     drawn = rng.permutation(len(open_))[: settings.judges.top_up]
-    asked = open_[np.sort(drawn)].select(
+    drawn_items = open_[np.sort(drawn)].select(
         "item_id",
         "category",
         reason=pl.lit("its judge is not believed here: what people say counts instead"),
         selection=pl.lit(None, pl.String),
         inclusion_probability=pl.lit(None, pl.Float64),
     )
-    return enqueue(con, item_tasks(con, settings, asked, batch_id, at))
+    return enqueue(con, item_tasks(con, settings, drawn_items, batch_id, at))
 
 
 def planned(con: duckdb.DuckDBPyConnection, as_of: datetime) -> pl.DataFrame:
@@ -130,12 +130,12 @@ def planned(con: duckdb.DuckDBPyConnection, as_of: datetime) -> pl.DataFrame:
 
 def _asked(con: duckdb.DuckDBPyConnection, kind: str, batch_id: str) -> bool:
     """Whether a batch was asked already, or tasks of another one of its kind wait."""
-    found = con.execute(
+    known = con.execute(
         "SELECT count(*) FROM annotation_queue"
         " WHERE starts_with(batch_id, $1) AND (batch_id = $2 OR list_contains($3, status))",
         [kind, batch_id, list(WAITING)],
     ).fetchall()
-    return bool(found[0][0])
+    return bool(known[0][0])
 
 
 def _asks(pick: TopUp, raters: dict[str, str]) -> str:

@@ -217,7 +217,7 @@ def _asked(
     rules = settings.suggestions
     by, redact_all = f"endpoint:{rules.model}", redactor(settings.redaction)
     answered = {row["task_id"]: row for row in known if row["by"] == by}
-    found: dict[str, Row] = {}
+    replies: dict[str, Row] = {}
     drafts: dict[str, Row] = {}
     questions = []
     for task, proposal, labelled in unsure:
@@ -228,20 +228,20 @@ def _asked(
         }  # fmt: skip
         before = answered.get(task["task_id"])
         if before and before["asked"] == draft["asked"]:
-            found[task["task_id"]] = {name: before[name] for name in draft}
+            replies[task["task_id"]] = {name: before[name] for name in draft}
         else:
             drafts[task["task_id"]] = draft
             questions.append((question, message))
     answers = ask(questions, rules)
     for name in drafts.keys() & answered.keys():
-        found[name] = {column: answered[name][column] for column in drafts[name]}
+        replies[name] = {column: answered[name][column] for column in drafts[name]}
     for name, verdict in answers.verdicts.items():
         expected = redact_all([verdict.expected])[0] if verdict.expected else None
-        found[name] = drafts[name] | {
+        replies[name] = drafts[name] | {
             "keep": verdict.keep, "passed": verdict.passed, "category": verdict.category,
             "expected": expected,
         }  # fmt: skip
-    return found, answers
+    return replies, answers
 
 
 def _question(task: Row, proposal: Row, labelled: Sequence[Decided]) -> Question:

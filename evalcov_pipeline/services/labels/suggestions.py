@@ -290,9 +290,9 @@ def _agreement_table(
     keys = sorted({*agreements, *((key, NEIGHBOURS) for key in labelled)})
     unheard = agreement([], bound=0, enough=1)
     table = [
-        _agreement_row(key, labels.get(key[0]), labelled[key[0]], suggested[key], found)
+        _agreement_row(key, labels.get(key[0]), labelled[key[0]], suggested[key], measured)
         for key in keys
-        for found in [agreements.get(key, unheard)]
+        for measured in [agreements.get(key, unheard)]
     ]
     for by in sorted({by for _, by in keys}):
         of_by = [row for row in table if row["by"] == by]

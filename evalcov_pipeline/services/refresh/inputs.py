@@ -98,13 +98,13 @@ def units_with_cases(
     """
     names = {row["cluster_id"]: row for row in clusters.iter_rows(named=True)}
     placed = placement.units.filter(pl.col("cases") > 0)
-    found = []
+    units = []
     for row in placed.sort(
         "cases", "production_share", descending=True, maintain_order=True
     ).iter_rows(named=True):
         first = names[row["cluster_ids"][0]]
         pooled = row["pool"] == "edge"
-        found.append(
+        units.append(
             {
                 "unit": unit,
                 "cluster_id": None if pooled else first["cluster_id"],
@@ -117,14 +117,14 @@ def units_with_cases(
             }
         )
     if placement.n_random:
-        found.append(
+        units.append(
             {
                 "unit": unit, "cluster_id": None, "cluster_key": None,
                 "label": "at random from all traffic", "status": "random", "pool": "random",
                 "production_share": None, "cases": placement.n_random,
             }
         )  # fmt: skip
-    return found
+    return units
 
 
 def with_categories(

@@ -201,8 +201,8 @@ def _ask(
     n_sessions = sessions.rows.height
     n_queries = budget - n_sessions
     if target is not None and n_sessions:
-        found = cases_to_reach(inputs, target, rules, np.random.default_rng(seed))
-        n_queries = found.cases or n_queries
+        enough = cases_to_reach(inputs, target, rules, np.random.default_rng(seed))
+        n_queries = enough.cases or n_queries
     rng = np.random.default_rng(seed)  # the random numbers that the target was reached with
     plan = plan_refresh(inputs, n_queries, rules, rng)
     draw = draw_cases(plan, candidates, _draw_rules(settings.refresh), rng, sessions.rows)
@@ -211,7 +211,7 @@ def _ask(
         "text_hash", "pool", "inclusion_probability", "reason", unit=pl.lit("query")
     ).join(candidates.rows, on="text_hash", how="left", maintain_order="left")
     drawn = pl.concat([sessions.rows, queries], how="diagonal")
-    said = conversations(settings.lake, drawn, turns, redactor(settings.redaction))
+    shown = conversations(settings.lake, drawn, turns, redactor(settings.redaction))
     facts = _cluster_facts(con, score)
     targets = units_with_cases(plan, facts, "query")
     if week and sessions.placement:
@@ -233,12 +233,12 @@ def _ask(
     }
     if week:
         rng = np.random.default_rng([*seed, 2])
-        written = cases_to_be(drawn, said, settings)
+        written = cases_to_be(drawn, shown, settings)
         row["session_jsd_before"] = week.score.jsd_adjusted
         row["session_jsd_projected"] = projected_session_jsd(
             con, settings, cache, week, taxonomy_id, written, rules, rng
         )
-    return _Asked(row, drawn, said, facts)
+    return _Asked(row, drawn, shown, facts)
 
 
 def _score(con: duckdb.DuckDBPyConnection, as_of: datetime | None) -> QueryScore:
@@ -293,20 +293,20 @@ def _budget_for(
     Raises:
         BadInput: the suite is there already, or no number of cases would do.
     """
-    found = cases_to_reach(inputs, target, rules, rng)
-    if found.cases is None:
+    cases = cases_to_reach(inputs, target, rules, rng)
+    if cases.cases is None:
         raise BadInput(
-            what=str(found.reason),
+            what=str(cases.reason),
             where=f"--target {target}",
             what_to_do="ask for a higher target, or for a number of cases with --budget",
         )
-    if found.cases == 0:
+    if cases.cases == 0:
         raise BadInput(
-            what=f"the suite is there already: {found.jsd_projected:.3f}",
+            what=f"the suite is there already: {cases.jsd_projected:.3f}",
             where=f"--target {target}",
             what_to_do="ask for a lower target, or for a number of cases with --budget",
         )
-    return found.cases
+    return cases.cases
 
 
 def _cluster_facts(con: duckdb.DuckDBPyConnection, score: QueryScore) -> pl.DataFrame:

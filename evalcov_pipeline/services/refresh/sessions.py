@@ -234,8 +234,10 @@ def projected_session_jsd(
     cases = with_case_keys(written)
     new = week_sessions(con, settings, cache, week.score.as_of, query_taxonomy, cases)
     assert new is not None  # the week has a score, so it has sessions
-    found = pl.Series(clusters_of(settings, new, new.cases, week.score.taxonomy_id).cluster_id)
-    coming = [int((found == cluster).sum()) for cluster in week.inputs.clusters["cluster_id"]]
+    cluster_ids = pl.Series(
+        clusters_of(settings, new, new.cases, week.score.taxonomy_id).cluster_id
+    )
+    coming = [int((cluster_ids == cluster).sum()) for cluster in week.inputs.clusters["cluster_id"]]
     inputs = replace(week.inputs, coming=np.array(coming, np.int64))
     return project(inputs, (), 0, rules, rng)
 
@@ -243,8 +245,8 @@ def projected_session_jsd(
 def _placed(
     settings: Settings, week: WeekSessions, rows: pl.DataFrame, taxonomy_id: str
 ) -> pl.DataFrame:
-    found = clusters_of(settings, week, rows, taxonomy_id)
-    return rows.with_columns(cluster_id=pl.Series(found.cluster_id))
+    assigned = clusters_of(settings, week, rows, taxonomy_id)
+    return rows.with_columns(cluster_id=pl.Series(assigned.cluster_id))
 
 
 def _distinct(sessions: pl.DataFrame, turns: pl.DataFrame) -> pl.DataFrame:
@@ -272,11 +274,13 @@ def _walks(
     clusters = keys_of_texts(con, query_taxonomy)
     keys = dict(clusters.select("text_hash", "cluster_key").iter_rows())
     shown = MOST_TURNS_BEFORE + 1
-    asked = [[keys[t] for t in said[-shown:] if t in keys] for said in sessions["text_hashes"]]
-    found = np.zeros((len(sessions), len(paths)), bool)
+    key_rows = [
+        [keys[t] for t in hashes[-shown:] if t in keys] for hashes in sessions["text_hashes"]
+    ]
+    walked = np.zeros((len(sessions), len(paths)), bool)
     is_cut = (sessions["n_turns"] > shown).to_numpy()
-    for kind, steps in (("queries", asked), ("tools", sessions["tools"].to_list())):
+    for kind, steps in (("queries", key_rows), ("tools", sessions["tools"].to_list())):
         own = (paths["kind"] == kind).to_numpy()
-        found[:, own] = walks(steps, paths["ngram"].filter(pl.Series(own)).to_list())
-    found[np.ix_(is_cut, (paths["kind"] == "tools").to_numpy())] = False
-    return found
+        walked[:, own] = walks(steps, paths["ngram"].filter(pl.Series(own)).to_list())
+    walked[np.ix_(is_cut, (paths["kind"] == "tools").to_numpy())] = False
+    return walked

@@ -126,7 +126,10 @@ def write_sessions(
         "session_features": week.sessions.with_columns(stamp) if week else none,
         "case_features": week.cases.with_columns(stamp) if week else none,
     }
-    return {table: replace_slice(con, table, found, as_of=as_of) for table, found in rows.items()}
+    return {
+        table: replace_slice(con, table, table_rows, as_of=as_of)
+        for table, table_rows in rows.items()
+    }
 
 
 def read_sessions(
@@ -154,9 +157,9 @@ class _Places:
 
     def of(self, hashes: pl.Series) -> NDArray[np.int64]:
         """(n,) rows of texts, -1 where there is none."""
-        asked = pl.DataFrame({"text_hash": hashes})
-        found = asked.join(self._rows, on="text_hash", how="left", maintain_order="left")
-        return found["place"].cast(pl.Int64).fill_null(-1).to_numpy()
+        wanted = pl.DataFrame({"text_hash": hashes})
+        places = wanted.join(self._rows, on="text_hash", how="left", maintain_order="left")
+        return places["place"].cast(pl.Int64).fill_null(-1).to_numpy()
 
 
 def _sampled_turns(con: duckdb.DuckDBPyConnection, lake: Path, as_of: datetime) -> pl.DataFrame:
@@ -221,11 +224,13 @@ def _case_steps(cases: pl.DataFrame) -> pl.DataFrame:
 
 def _steps_of(case: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     messages = _messages(case["input"])
-    asked = [i for i, message in enumerate(messages) if message["role"] == "user"]
+    user_places = [i for i, message in enumerate(messages) if message["role"] == "user"]
     named = case["expected_tools"] is not None or any(
         message.get("tool_calls") or message["role"] == "tool" for message in messages
     )
-    for step, (start, end) in enumerate(zip(asked, [*asked[1:], len(messages)], strict=True)):
+    for step, (start, end) in enumerate(
+        zip(user_places, [*user_places[1:], len(messages)], strict=True)
+    ):
         replies = messages[start + 1 : end]
         is_last = end == len(messages)
         calls = [name for reply in replies for name in reply.get("tool_calls") or []]
@@ -248,8 +253,8 @@ def _steps_of(case: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _messages(content: str) -> list[dict[str, Any]]:
     """Messages of a case; a text is a single one."""
-    found = parsed(content)
-    return found if is_conversation(found) else [{"role": "user", "content": content}]
+    messages = parsed(content)
+    return messages if is_conversation(messages) else [{"role": "user", "content": content}]
 
 
 def _features(steps: pl.DataFrame, place: _Places, vectors: Vectors, level: float) -> pl.DataFrame:
@@ -295,9 +300,9 @@ def _with_tools(
     unknown = written["tool_calls"].is_null() & written["text_hash"].is_not_null()
     if typical.is_empty() or not unknown.any():
         return written
-    asked = vectors[place.of(written.filter(unknown)["text_hash"])]
+    query_vectors = vectors[place.of(written.filter(unknown)["text_hash"])]
     texts = vectors[place.of(typical["text_hash"])]
-    guesses = iter(borrowed_tools(asked, texts, typical["tools"].to_list()))
+    guesses = iter(borrowed_tools(query_vectors, texts, typical["tools"].to_list()))
     filled = [
         next(guesses) if missing else tools
         for missing, tools in zip(unknown, written["tool_calls"].to_list(), strict=True)

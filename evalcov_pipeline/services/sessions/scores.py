@@ -132,9 +132,12 @@ def write_session_report(
         rows = dict(zip(TABLES, frames, strict=True))
     stamp = pl.lit(as_of, pl.Datetime("us")).alias("as_of")
     with warehouse.writer() as con:
-        for table, found in rows.items():
+        for table, table_rows in rows.items():
             replace_slice(
-                con, table, found.with_columns(stamp) if len(found) else found, as_of=as_of
+                con,
+                table,
+                table_rows.with_columns(stamp) if len(table_rows) else table_rows,
+                as_of=as_of,
             )
         if report:
             record_after(con, as_of, report.headline.jsd_adjusted, of_sessions=True)

@@ -158,12 +158,12 @@ def _names(
     n_clusters: int,
 ) -> Sequence[ClusterName]:
     """Clusters of sessions in words, with keywords of their queries and typical sessions."""
-    said = [
+    descriptions = [
         [texts[name] for name in hashes if name in texts]
         for hashes in sessions["text_hashes"].to_list()
     ]
     named = name_clusters(
-        ["\n".join(queries) for queries in said], ids, weights, vectors, n_clusters
+        ["\n".join(queries) for queries in descriptions], ids, weights, vectors, n_clusters
     )
     labels = describe_clusters(sessions, ids, weights, [n.keywords for n in named], n_clusters)
     typical = typical_sessions(
@@ -173,7 +173,7 @@ def _names(
         replace(
             name,
             label=label,
-            exemplars=tuple(" / ".join(said[row][:_SHOWN_QUERIES]) for row in rows),
+            exemplars=tuple(" / ".join(descriptions[row][:_SHOWN_QUERIES]) for row in rows),
         )
         for name, label, rows in zip(named, labels, typical, strict=True)
     ]

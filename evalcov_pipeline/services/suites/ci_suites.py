@@ -260,6 +260,6 @@ def _suite_cases(candidates: pl.DataFrame, selected: SelectedSuite) -> pl.DataFr
 def _content(case: Mapping[str, Any]) -> dict[str, Any]:
     """What the suite's id hashes of a case, messages as a list."""
     messages = parsed(case["input"])
-    said = messages if is_conversation(messages) else case["input"]
+    content = messages if is_conversation(messages) else case["input"]
     names = ("case_id", "expected", "failure_mode", "incident_id", "decides")
-    return {name: case[name] for name in names} | {"input": said}
+    return {name: case[name] for name in names} | {"input": content}

@@ -42,12 +42,12 @@ def judge_cases(con: duckdb.DuckDBPyConnection, refused: RefusedJudges) -> Discr
     Returns:
         The rows of both tables.
     """
-    found = case_discrimination(case_results(con, refused))
+    discrimination = case_discrimination(case_results(con, refused))
     status = frame(con, "SELECT case_id, status AS case_status FROM eval_cases")
-    cases = found.cases.join(status, on="case_id", how="left", maintain_order="left")
+    cases = discrimination.cases.join(status, on="case_id", how="left", maintain_order="left")
     replace_slice(con, "case_discrimination", cases)
-    replace_slice(con, "case_detection", found.detection)
-    return Discrimination(cases, found.detection)
+    replace_slice(con, "case_detection", discrimination.detection)
+    return Discrimination(cases, discrimination.detection)
 
 
 def cases_to_review(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:

@@ -43,7 +43,7 @@ def assign_week(
     new = sorted(set(week_texts(con, as_of)["text_hash"]) - set(known["text_hash"]))
     if not new:
         return 0
-    found = assign(
+    assigned = assign(
         taxonomy,
         cache.get(new),
         new,
@@ -56,8 +56,8 @@ def assign_week(
             {
                 "taxonomy_id": taxonomy_id,
                 "text_hash": new,
-                "cluster_id": found.cluster_id,
-                "similarity": found.similarity,
+                "cluster_id": assigned.cluster_id,
+                "similarity": assigned.similarity,
             }
         ),
         new_only=True,

@@ -175,8 +175,8 @@ def load_space(folder: Path, name: str) -> SessionSpace:
 
 
 def _read(folder: Path, arrays: str, meta: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    with (folder / arrays).open("rb") as file, np.load(file, allow_pickle=False) as found:
-        return dict(found), orjson.loads((folder / meta).read_bytes())
+    with (folder / arrays).open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        return dict(stored), orjson.loads((folder / meta).read_bytes())
 
 
 @contextmanager

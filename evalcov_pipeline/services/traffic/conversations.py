@@ -35,14 +35,14 @@ def conversations(
         no more.
     """
     columns = ["query_text", "answer_text", "tool_calls", "tool_failures"]
-    said = turns_of_sessions(lake, drawn, columns).join(
+    turns = turns_of_sessions(lake, drawn, columns).join(
         asked.select(*TURN, "text_hash").unique(TURN), on=TURN, how="left", maintain_order="left"
     )
-    texts = pl.concat([said["query_text"], said["answer_text"]]).drop_nulls().unique().sort()
+    texts = pl.concat([turns["query_text"], turns["answer_text"]]).drop_nulls().unique().sort()
     clean = dict(zip(texts, redact_all(texts.to_list()), strict=True))
-    calling = set(said.filter(pl.col("tool_calls").list.len() > 0)["source"])
+    calling = set(turns.filter(pl.col("tool_calls").list.len() > 0)["source"])
     sessions: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for turn in said.iter_rows(named=True):
+    for turn in turns.iter_rows(named=True):
         sessions.setdefault((turn["source"], turn["session_id"]), []).append(turn)
     rows = []
     for turn in drawn.select(*TURN, "session_id").iter_rows(named=True):
@@ -82,12 +82,12 @@ def _exchange(turn: Mapping[str, Any], clean: Mapping[str, str]) -> list[dict[st
     """Messages of a turn; where tools failed, their calls come before what was said of it."""
     answer, calls = clean.get(turn["answer_text"]) or "", turn["tool_calls"]
     failed = min(turn["tool_failures"] or 0, len(calls))
-    said: list[dict[str, Any]] = [{"role": "user", "content": clean[turn["query_text"]]}]
+    messages: list[dict[str, Any]] = [{"role": "user", "content": clean[turn["query_text"]]}]
     if failed:
-        said.append({"role": "assistant", "content": "", "tool_calls": calls})
-        said += [{"role": "tool", "content": "", "failed": True}] * failed
+        messages.append({"role": "assistant", "content": "", "tool_calls": calls})
+        messages += [{"role": "tool", "content": "", "failed": True}] * failed
         calls = []
     if answer or calls:
         reply = {"role": "assistant", "content": answer}
-        said.append(reply | ({"tool_calls": calls} if calls else {}))
-    return said
+        messages.append(reply | ({"tool_calls": calls} if calls else {}))
+    return messages

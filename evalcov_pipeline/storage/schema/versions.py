@@ -77,17 +77,18 @@ def version(con: duckdb.DuckDBPyConnection) -> int:
     return int(rows[0][0] or _FIRST)
 
 
-def refuse_newer(con: duckdb.DuckDBPyConnection, found: int, where: Path) -> None:
+def refuse_newer(con: duckdb.DuckDBPyConnection, home_version: int, where: Path) -> None:
     """Refuse a home that a newer release wrote, since what it means by its tables is unknown.
 
     Raises:
         BadInput: the version found is newer than this code.
     """
-    if found <= newest():
+    if home_version <= newest():
         return
     (writer,) = con.execute(f"SELECT arg_max(written_by, version) FROM {VERSIONS}").fetchall()[0]
     raise BadInput(
-        what=f"this home is of version {found}, and this code knows versions up to {newest()}",
+        what=f"this home is of version {home_version},"
+        f" and this code knows versions up to {newest()}",
         where=str(where),
         what_to_do=f"install evalcov-pipeline {writer} or newer, which wrote it, or go back to a"
         " backup: docs/homes.md",
@@ -101,12 +102,12 @@ def create(con: duckdb.DuckDBPyConnection) -> None:
         _stamp(con, newest())
 
 
-def migrate(con: duckdb.DuckDBPyConnection, found: int, where: Path) -> list[str]:
+def migrate(con: duckdb.DuckDBPyConnection, home_version: int, where: Path) -> list[str]:
     """Bring the tables from the version found to the newest, each step in its own transaction.
 
     Args:
         con: outside a transaction.
-        found: the version that they have, 1 or later.
+        home_version: the version that they have, 1 or later.
         where: the file, for messages.
 
     Returns:
@@ -117,7 +118,7 @@ def migrate(con: duckdb.DuckDBPyConnection, found: int, where: Path) -> list[str
             this version defines.
     """
     done = []
-    for step in migrations()[found:]:
+    for step in migrations()[home_version:]:
         with _transaction(con):
             if step.version == _FIRST + 1:
                 done += repair(con, migrations()[0].sql, where)
