@@ -12,9 +12,9 @@ import duckdb
 import polars as pl
 import pytest
 
-from evalcov_pipeline.cli.doctor import _checks
 from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.services.health import checks
 from evalcov_pipeline.services.sessions.scores import TABLES
 from evalcov_pipeline.services.taxonomy import taxonomies
 from evalcov_pipeline.settings import SessionSettings, Settings
@@ -198,8 +198,8 @@ def test_a_lost_session_space_is_named_and_the_week_scored_again_as_it_was(
     (name,) = query(changed, "SELECT taxonomy_id FROM session_taxonomies")["taxonomy_id"]
     for file in ("space.npz", "space.json"):
         (changed.taxonomies / name / file).unlink()
-        (said,) = [said for check, passed, said in _checks(changed) if not passed]
-        assert said.endswith(f"files missing or damaged: {name}")
+        (finding,) = [check.finding for check in checks(changed) if not check.passed]
+        assert finding.endswith(f"files missing or damaged: {name}")
         with pytest.raises(BadInput, match=f"taxonomy {name} cannot be read"):
             taxonomies.load_space(changed.taxonomies, name)
     run_weeks(changed, "monthly_taxonomy")
