@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats import AUTO, HOPELESS, find, nothing_read
 from evalcov_pipeline.formats.annotations import Answer
@@ -26,7 +28,7 @@ from evalcov_pipeline.services.imports.files import (
 from evalcov_pipeline.services.judges.items import tasks_of_labels
 from evalcov_pipeline.services.labels.arrival import labels_arrived
 from evalcov_pipeline.services.labels.merging import MergeReport
-from evalcov_pipeline.services.labels.queue import record_labels
+from evalcov_pipeline.services.labels.queue import LabelReport, record_labels
 from evalcov_pipeline.services.traffic.texts import redactor
 from evalcov_pipeline.settings import Settings
 
@@ -71,12 +73,14 @@ class _File:
         path: where it is.
         via: name of its format.
         answers: rows with a label.
+        empty: rows on which nobody has said anything.
         rejects: its rows in the quarantine.
     """
 
     path: Path
     via: str
     answers: list[Answer]
+    empty: int
     rejects: Quarantine
 
     def reject(self, answer: Answer, reason: str) -> None:
@@ -116,57 +120,25 @@ def ingest_annotations(
     """
     at = now or datetime.now(UTC).replace(tzinfo=None)
     counts = dict.fromkeys(("new", "changed", "unchanged", "outdated", "decided"), 0)
-    empty = 0
     with ExitStack() as quarantines:
         files = []
         for path in input_files(paths):
             rejects = quarantines.enter_context(quarantine(settings, path, file_id(path)))
             reader = find("annotations", path, format)
-            file = _File(path, reader.name, [], rejects)
-            files.append(file)
-            seen = empty
-            for item in reader.read(path, mapping, latest(at), rater):
-                if isinstance(item, Reject):
-                    rejects.add(item)
-                    if empty == seen and not file.answers and rejects.count == HOPELESS:
-                        break
-                elif item.label is None:
-                    empty += 1
-                else:
-                    item.label["at"] = item.label["at"] or _written(path, at)
-                    file.answers.append(item)
-                    if progress:
-                        progress(path, len(file.answers))
-            if empty == seen and not file.answers:
+            rows = reader.read(path, mapping, latest(at), rater)
+            file = _read(path, reader.name, rows, rejects, at, progress)
+            if not file.empty and not file.answers:
                 raise nothing_read(
                     "annotations", path, rejects.count, rejects.first, settings.quarantine
                 )
+            files.append(file)
+        empty = sum(file.empty for file in files)
         contradicting = _contradictions(files)
-        warehouse = warehouse_of(settings)
-        with warehouse.writer() as con:
+        with warehouse_of(settings).writer() as con:
             for file in files:
-                labels = []
-                for answer in file.answers:
-                    if reason := contradicting.get(_said_when(answer)):
-                        file.reject(answer, reason)
-                    else:
-                        labels.append(answer)
-                rows = [answer.label or {} for answer in labels]
-                tasks = tasks_of_labels(con, settings, rows, at)
-                report = record_labels(
-                    con,
-                    [row | {"task_id": tasks.get(row["task_id"], row["task_id"])} for row in rows],
-                    via=file.via,
-                    recorded_at=at,
-                    redact_all=redactor(settings.redaction),
-                )
+                report = _record(con, settings, file, contradicting, at)
                 for name in counts:
                     counts[name] += getattr(report, name)
-                for number, task_id in report.unknown:
-                    file.reject(labels[number], f"no task {task_id!r} is in the queue, {_NO_ITEM}")
-                for number, task_id in report.refused:
-                    reason = f"what is right for {task_id} comes from people, not from suggestions"
-                    file.reject(labels[number], reason)
             rejected = sum(file.rejects.count for file in files)
             if rejected and not any(counts.values()) and not empty:
                 raise _nothing_taken(files, rejected, settings)
@@ -175,6 +147,63 @@ def ingest_annotations(
     return AnnotationsReport(
         files=len(files), **counts, empty=empty, rejected=rejected, merged=merged
     )
+
+
+def _read(
+    path: Path,
+    via: str,
+    rows: Iterable[Answer | Reject],
+    rejects: Quarantine,
+    at: datetime,
+    progress: Callable[[Path, int], None] | None,
+) -> _File:
+    """Read a file, or the beginning of one in which nothing can be read."""
+    answers: list[Answer] = []
+    empty = 0
+    for row in rows:
+        if isinstance(row, Reject):
+            rejects.add(row)
+            if not empty and not answers and rejects.count == HOPELESS:
+                break
+        elif row.label is None:
+            empty += 1
+        else:
+            row.label["at"] = row.label["at"] or _written(path, at)
+            answers.append(row)
+            if progress:
+                progress(path, len(answers))
+    return _File(path, via, answers, empty, rejects)
+
+
+def _record(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    file: _File,
+    contradicting: Mapping[tuple[Any, ...], str],
+    at: datetime,
+) -> LabelReport:
+    """Record the labels of a file; those that cannot be taken go into the quarantine."""
+    taken = []
+    for answer in file.answers:
+        if reason := contradicting.get(_said_when(answer)):
+            file.reject(answer, reason)
+        else:
+            taken.append(answer)
+    labels = [answer.label or {} for answer in taken]
+    tasks = tasks_of_labels(con, settings, labels, at)
+    report = record_labels(
+        con,
+        [label | {"task_id": tasks.get(label["task_id"], label["task_id"])} for label in labels],
+        via=file.via,
+        recorded_at=at,
+        redact_all=redactor(settings.redaction),
+    )
+    for number, task_id in report.unknown:
+        file.reject(taken[number], f"no task {task_id!r} is in the queue, {_NO_ITEM}")
+    for number, task_id in report.refused:
+        reason = f"what is right for {task_id} comes from people, not from suggestions"
+        file.reject(taken[number], reason)
+    return report
 
 
 def _written(path: Path, now: datetime) -> datetime:

@@ -227,45 +227,76 @@ def fit_units(
         earlier = units.under(previous, taxonomies.load(settings.taxonomies, previous))
         lineage = match(earlier, ids, units.weights, [k for (k,) in previous_keys], minted)
 
-    row = pl.DataFrame(
+    fitted = _Fitted(name, as_of, previous, discovery, taxonomy, ids, names, lineage)
+    taxonomies.save(settings.taxonomies, name, taxonomy, units.session_space)
+    with warehouse.writer() as con:
+        created_at = pl.lit(taxonomies.creation(con, clock, family))
+        row = _taxonomy_row(fitted, units, rules).with_columns(created_at=created_at)
+        replace_slice(con, family.taxonomies, row, taxonomy_id=name)
+        clusters = _cluster_rows(fitted, lineage.cluster_keys if lineage else minted)
+        replace_slice(con, family.clusters, clusters, taxonomy_id=name)
+        replace_slice(con, family.lineage, _lineage_rows(fitted), to_taxonomy=name)
+    return Fit(name, discovery, lineage)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A new taxonomy: its name, its predecessor's, and everything that its rows say."""
+
+    name: str
+    as_of: datetime
+    previous: str | None
+    discovery: Discovery
+    taxonomy: Taxonomy
+    ids: NDArray[np.int32]
+    names: Sequence[ClusterName]
+    lineage: Lineage | None
+
+
+def _taxonomy_row(fitted: _Fitted, units: Units, rules: ClusterSettings) -> pl.DataFrame:
+    """The row of the taxonomy, without its creation."""
+    return pl.DataFrame(
         {
-            "taxonomy_id": name,
-            "fitted_at": as_of,
-            "method": discovery.method,
-            "parameters": orjson.dumps(_parameters(rules, discovery)).decode(),
+            "taxonomy_id": fitted.name,
+            "fitted_at": fitted.as_of,
+            "method": fitted.discovery.method,
+            "parameters": orjson.dumps(_parameters(rules, fitted.discovery)).decode(),
             "n_texts": len(units.hashes),
-            "n_clusters": taxonomy.n_clusters,
-            "unclustered_share": discovery.unclustered_share,
-            "novel_share": float(units.weights[ids < 0].sum() / units.weights.sum()),
-            "stability": discovery.stability,
+            "n_clusters": fitted.taxonomy.n_clusters,
+            "unclustered_share": fitted.discovery.unclustered_share,
+            "novel_share": float(units.weights[fitted.ids < 0].sum() / units.weights.sum()),
+            "stability": fitted.discovery.stability,
             "embedding_fingerprint": units.model,
-            "previous_taxonomy_id": previous,
+            "previous_taxonomy_id": fitted.previous,
             **units.columns,
         }
     )
-    clusters = pl.DataFrame(
+
+
+def _cluster_rows(fitted: _Fitted, cluster_keys: Sequence[str]) -> pl.DataFrame:
+    """The rows of its clusters."""
+    return pl.DataFrame(
         {
-            "taxonomy_id": name,
-            "cluster_id": [n.cluster_id for n in names],
-            "cluster_key": lineage.cluster_keys if lineage else minted,
-            "label": [n.label for n in names],
-            "keywords": [list(n.keywords) for n in names],
-            "exemplars": [list(n.exemplars) for n in names],
-            "size": taxonomy.sizes,
-            "radius": taxonomy.radius,
+            "taxonomy_id": fitted.name,
+            "cluster_id": [n.cluster_id for n in fitted.names],
+            "cluster_key": cluster_keys,
+            "label": [n.label for n in fitted.names],
+            "keywords": [list(n.keywords) for n in fitted.names],
+            "exemplars": [list(n.exemplars) for n in fitted.names],
+            "size": fitted.taxonomy.sizes,
+            "radius": fitted.taxonomy.radius,
         },
         schema_overrides={"keywords": pl.List(pl.String), "exemplars": pl.List(pl.String)},
     )
-    links = pl.DataFrame(
-        [vars(link) for link in lineage.rows] if lineage else [], schema=_LINEAGE_SCHEMA
-    ).with_columns(from_taxonomy=pl.lit(previous, pl.String), to_taxonomy=pl.lit(name, pl.String))
-    taxonomies.save(settings.taxonomies, name, taxonomy, units.session_space)
-    with warehouse.writer() as con:
-        row = row.with_columns(created_at=pl.lit(taxonomies.creation(con, clock, family)))
-        replace_slice(con, family.taxonomies, row, taxonomy_id=name)
-        replace_slice(con, family.clusters, clusters, taxonomy_id=name)
-        replace_slice(con, family.lineage, links, to_taxonomy=name)
-    return Fit(name, discovery, lineage)
+
+
+def _lineage_rows(fitted: _Fitted) -> pl.DataFrame:
+    """Which cluster continues which of the predecessor; none without one."""
+    links = [vars(link) for link in fitted.lineage.rows] if fitted.lineage else []
+    return pl.DataFrame(links, schema=_LINEAGE_SCHEMA).with_columns(
+        from_taxonomy=pl.lit(fitted.previous, pl.String),
+        to_taxonomy=pl.lit(fitted.name, pl.String),
+    )
 
 
 def _keep_compiled_code() -> None:

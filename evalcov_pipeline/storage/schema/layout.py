@@ -9,7 +9,7 @@ import duckdb
 
 
 @dataclass
-class Layout:
+class TableLayout:
     """What a table can hold.
 
     Attributes:
@@ -36,9 +36,9 @@ class Difference:
         return f"{where}: expected {self.expected}, found {self.found}"
 
 
-def layouts(con: duckdb.DuckDBPyConnection) -> dict[str, Layout]:
-    """Layout of every table of the current database by name."""
-    tables: dict[str, Layout] = {}
+def layouts(con: duckdb.DuckDBPyConnection) -> dict[str, TableLayout]:
+    """TableLayout of every table of the current database by name."""
+    tables: dict[str, TableLayout] = {}
     columns = con.execute(
         "SELECT table_name, column_name, data_type || if(is_nullable, '', ' NOT NULL')"
         " FROM duckdb_columns() SEMI JOIN duckdb_tables() USING (database_name, table_oid)"
@@ -46,7 +46,7 @@ def layouts(con: duckdb.DuckDBPyConnection) -> dict[str, Layout]:
         " ORDER BY table_name, column_index"
     )
     for table, column, type_ in columns.fetchall():
-        tables.setdefault(table, Layout()).columns[column] = type_
+        tables.setdefault(table, TableLayout()).columns[column] = type_
     keys = con.execute(
         "SELECT table_name, constraint_column_names FROM duckdb_constraints()"
         " WHERE database_name = current_database() AND constraint_type = 'PRIMARY KEY'"
@@ -57,7 +57,7 @@ def layouts(con: duckdb.DuckDBPyConnection) -> dict[str, Layout]:
 
 
 def differences(
-    expected: Mapping[str, Layout], found: Mapping[str, Layout]
+    expected: Mapping[str, TableLayout], found: Mapping[str, TableLayout]
 ) -> Iterator[Difference]:
     """Where tables differ from what is expected, in types, keys or NOT NULL.
 

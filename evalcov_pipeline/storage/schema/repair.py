@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 
 from evalcov_pipeline.errors import BadInput
-from evalcov_pipeline.storage.schema.layout import Difference, Layout, differences, layouts
+from evalcov_pipeline.storage.schema.layout import Difference, TableLayout, differences, layouts
 
 
 def repair(con: duckdb.DuckDBPyConnection, definitions: str, where: Path) -> list[str]:
@@ -58,7 +58,11 @@ def repair(con: duckdb.DuckDBPyConnection, definitions: str, where: Path) -> lis
 
 
 def _rebuild(
-    con: duckdb.DuckDBPyConnection, table: str, create: str, expected: Layout, actual: Layout
+    con: duckdb.DuckDBPyConnection,
+    table: str,
+    create: str,
+    expected: TableLayout,
+    actual: TableLayout,
 ) -> None:
     """Make a table anew by its definition, with the rows of the old one."""
     shared = ", ".join(f'"{column}"' for column in expected.columns if column in actual.columns)
