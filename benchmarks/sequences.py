@@ -212,9 +212,9 @@ def divergent(name: str, kind: str, target: float, n: int, suites: int, resample
         rows.append(
             {
                 "significant": score.p_value < 0.05,
-                "covered": score.ci_low <= true <= score.ci_high,
-                "above": score.ci_low > true,
-                "width": score.ci_high - score.ci_low,
+                "covered": score.jsd_ci_low <= true <= score.jsd_ci_high,
+                "above": score.jsd_ci_low > true,
+                "width": score.jsd_ci_high - score.jsd_ci_low,
                 "plain": score.jsd - true,
                 "null_taken_off": score.jsd - score.null_mean - true,
                 "adjusted": score.jsd_adjusted - true,
@@ -246,7 +246,7 @@ def proportional(name: str, n: int, suites: int, resamples: int) -> dict:
             {
                 "significant": score.p_value < 0.05,
                 "order": score.order_p_value < 0.05,
-                "covered": score.ci_low == 0,
+                "covered": score.jsd_ci_low == 0,
                 "false_gap": "gap" in status,
                 "false_tilt": bool(status & {"thin", "over_represented"}),
                 "plain": score.jsd,

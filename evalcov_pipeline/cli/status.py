@@ -106,7 +106,9 @@ class Status:
             "incidents": self.incidents,
             "failures": asdict(self.failures) if self.failures else None,
             "session_score": asdict(sessions.score) if sessions else None,
-            "session_sequences": list(sessions.orders.values()) if sessions else [],
+            "session_sequences": [asdict(row) for row in sessions.orders.values()]
+            if sessions
+            else [],
             "session_paths": sessions.untested_paths.head(_PATHS).to_dicts() if sessions else [],
             "next": self.steps[0],
             "then": self.steps[1:],
@@ -194,9 +196,9 @@ def _session_figures(sessions: ScoredSessions | None) -> list[str]:
         degraded = "degraded" if score.degraded else score.band
         parts.insert(0, f"divergence {score.jsd_adjusted:.2f} ({degraded})")
     parts += [
-        f"{_percent(row['untested_share'])} of sessions walk untested paths of {row['kind']}"
+        f"{_percent(row.untested_share)} of sessions walk untested paths of {row.kind}"
         for row in sessions.orders.values()
-        if row["untested_share"] is not None
+        if row.untested_share is not None
     ]
     return [f"sessions   {'; '.join(parts)}"]
 

@@ -17,7 +17,7 @@ from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.services.evals.incidents import INCIDENTS, lost_incident
 from evalcov_pipeline.services.evals.ledger import broken_link, head, regression_cases
 from evalcov_pipeline.services.home import warehouse_of
-from evalcov_pipeline.services.taxonomy.taxonomies import is_intact
+from evalcov_pipeline.services.taxonomy.taxonomies import is_intact, newest_model
 from evalcov_pipeline.services.traffic.texts import redactor
 from evalcov_pipeline.services.traffic.vectors import embedder
 from evalcov_pipeline.settings import Settings
@@ -157,20 +157,20 @@ def _incidents(con: duckdb.DuckDBPyConnection) -> Check:
 
 def _taxonomies(con: duckdb.DuckDBPyConnection, settings: Settings, model: str | None) -> Check:
     """Whether all can be read, and the newest is of the model that texts are embedded with."""
-    of_queries, of_sessions, newest_model = con.execute(
+    made_by = newest_model(con)
+    of_queries, of_sessions = con.execute(
         "SELECT (SELECT coalesce(list(taxonomy_id), []) FROM taxonomies),"
-        " (SELECT coalesce(list(taxonomy_id), []) FROM session_taxonomies),"
-        " (SELECT arg_max(embedding_fingerprint, fitted_at) FROM taxonomies)"
+        " (SELECT coalesce(list(taxonomy_id), []) FROM session_taxonomies)"
     ).fetchall()[0]
     damaged = [
         name
         for name in of_queries + of_sessions
         if not is_intact(settings.taxonomies, name, with_space=name in of_sessions)
     ]
-    foreign = model is not None and newest_model not in (None, model)
+    foreign = model is not None and made_by not in (None, model)
     finding = f"{len(of_queries + of_sessions)} frozen"
     if damaged:
         finding += f", files missing or damaged: {', '.join(damaged)}"
     elif foreign:
-        finding += f", the newest with the model {newest_model}: run `evalcov run monthly`"
+        finding += f", the newest with the model {made_by}: run `evalcov run monthly`"
     return Check("taxonomies", not damaged and not foreign, finding)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import polars as pl
@@ -34,9 +35,9 @@ _MOST = 100
 the rest is pooled."""
 
 
-@dataclass(frozen=True)
-class SequenceScore:
-    """How far the n-grams of a suite lie from production's; divergences in bits, 0..1.
+@dataclass(frozen=True, kw_only=True)
+class SequenceFigures:
+    """How far the orders of a suite lie from those of production; divergences in bits, 0..1.
 
     Attributes:
         length: steps of an n-gram.
@@ -45,8 +46,8 @@ class SequenceScore:
         n_ngrams: n-grams told apart; the others are pooled.
         jsd: plug-in divergence; inflated for small suites.
         jsd_adjusted: the same less its estimated bias.
-        ci_low: lower end of the 95 % interval of `jsd_adjusted`.
-        ci_high: upper end.
+        jsd_ci_low: lower end of the 95 % interval of `jsd_adjusted`.
+        jsd_ci_high: upper end.
         null_mean: mean plug-in divergence of suites of whole sessions drawn from production.
         null_p95: its 95th percentile.
         p_value: chance that such a suite is at least as divergent as this one.
@@ -54,27 +55,53 @@ class SequenceScore:
             below 0 where the orders differ less than chance makes permuted ones differ.
         order_adjusted: the same less its mean over the suites of the null, 0 or more.
         order_p_value: chance that such a suite differs at least as much in order.
-        contributions: ngram, jsd_contribution (bits) of the n-grams told apart, largest first; with
-            the part of the pooled ones, which is not in it, they sum to `jsd`.
-        reason: why the numbers are None; None when they are not.
+        note: why the numbers are None; None when they are not.
     """
 
     length: int
     n_sessions: int
     n_eval: int
     n_ngrams: int
-    jsd: float | None
-    jsd_adjusted: float | None
-    ci_low: float | None
-    ci_high: float | None
-    null_mean: float | None
-    null_p95: float | None
-    p_value: float | None
-    order_jsd: float | None
-    order_adjusted: float | None
-    order_p_value: float | None
+    jsd: float | None = None
+    jsd_adjusted: float | None = None
+    jsd_ci_low: float | None = None
+    jsd_ci_high: float | None = None
+    null_mean: float | None = None
+    null_p95: float | None = None
+    p_value: float | None = None
+    order_jsd: float | None = None
+    order_adjusted: float | None = None
+    order_p_value: float | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceScore(SequenceFigures):
+    """What was computed of the orders.
+
+    Attributes:
+        contributions: ngram, jsd_contribution (bits) of the n-grams told apart, largest first; with
+            the part of the pooled ones, which is not in it, they sum to `jsd`.
+    """
+
     contributions: pl.DataFrame
-    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceRow(SequenceFigures):
+    """The orders of one kind of step in a scored week: a row of `sequence_scores`.
+
+    Attributes:
+        as_of: exclusive end of the week, naive UTC.
+        kind: queries (clusters of the turns) or tools (calls).
+        taxonomy_id: taxonomy of the query clusters; None for tools.
+        untested_share: share of sessions that walk a path which surely no case walks, 0..1.
+    """
+
+    as_of: datetime
+    kind: str
+    taxonomy_id: str | None
+    untested_share: float | None
 
 
 def sequence_score(
@@ -116,7 +143,7 @@ def sequence_score(
         resamples: suites drawn, >= 1.
 
     Returns:
-        The score; without sessions or cases every number is None and `reason` says so.
+        The score; without sessions or cases every number is None and `note` says so.
 
     Raises:
         ValueError: lengths that disagree, bad weights, or an n-gram of less than two steps.
@@ -129,9 +156,15 @@ def sequence_score(
     if is_designed.shape != (m,) or length < 2:
         raise ValueError(f"{m} cases, {is_designed.shape} designed marks, n-grams of {length}")
     if not s or not m:
-        reason = "the suite has no case" if s else "no session was sampled"
         empty = pl.DataFrame(schema={"ngram": pl.String, "jsd_contribution": pl.Float64})
-        return SequenceScore(length, s, m, 0, *(None,) * 10, empty, reason)
+        return SequenceScore(
+            length=length,
+            n_sessions=s,
+            n_eval=m,
+            n_ngrams=0,
+            contributions=empty,
+            note="the suite has no case" if s else "no session was sampled",
+        )
     order = np.argsort(is_designed, kind="stable")  # designed cases last
     rows, names = _rows([*production, *(cases[i] for i in order)], w, length, _MOST, rng)
     k = len(names) + 1
@@ -159,8 +192,8 @@ def sequence_score(
         n_ngrams=len(names),
         jsd=_clip(observed[0]),
         jsd_adjusted=_clip(estimate),
-        ci_low=_clip(low),
-        ci_high=_clip(high),
+        jsd_ci_low=_clip(low),
+        jsd_ci_high=_clip(high),
         null_mean=float(null_mean[0]),
         null_p95=float(np.quantile(null[:, 0], 0.95)),
         p_value=float(chance[0]),

@@ -8,6 +8,7 @@ import dagster as dg
 import polars as pl
 
 from evalcov_pipeline.core.coverage.score import Score
+from evalcov_pipeline.core.sessions.sequences import SequenceRow
 from evalcov_pipeline.core.traffic.weeks import as_of
 from evalcov_pipeline.defs.support.partitions import WEEKLY, weeks
 from evalcov_pipeline.defs.support.resources import WarehouseResource
@@ -109,7 +110,7 @@ def _facts(table: str, report: WeekReport | None, as_of_: str) -> dict[str, obje
     return facts | figures_of(score, _TREND)
 
 
-def figures_of(score: Score, names: Sequence[str]) -> dict[str, float]:
+def figures_of(score: Score | SequenceRow, names: Sequence[str]) -> dict[str, float]:
     """Those of a score's fields that are known, for the UI's trend lines."""
     known = vars(score)
     return {name: float(known[name]) for name in names if known[name] is not None}

@@ -25,6 +25,7 @@ from evalcov_pipeline.services.traffic.vectors import vector_cache
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.warehouse import size
 
+_OF_ORDER = ("jsd_adjusted", "p_value", "order_adjusted", "order_p_value")
 SESSION_TAXONOMY_OP = "session_taxonomy"
 _TAXONOMY_TABLES = ("session_taxonomies", "session_clusters", "session_taxonomy_lineage")
 _TREND = (
@@ -218,10 +219,9 @@ def _facts(table: str, report: SessionReport | None, as_of_: str) -> dict[str, o
         return {
             **row_count(len(report.sequences)),
             **{
-                f"{row['kind']}_{name}": float(row[name])
+                f"{row.kind}_{name}": figure
                 for row in report.sequences
-                for name in ("jsd_adjusted", "p_value", "order_adjusted", "order_p_value")
-                if row[name] is not None
+                for name, figure in figures_of(row, _OF_ORDER).items()
             },
         }
     if table == "sequence_coverage":

@@ -145,7 +145,7 @@ def week_inputs(
         refit_shift_from: `jsd_adjusted` under the previous taxonomy, at a refit.
     """
     run = scored_run(con, as_of)
-    admitted = admitted_results(con, run["run_id"], as_of) if run else NO_RESULTS
+    admitted = admitted_results(con, run.run_id, as_of) if run else NO_RESULTS
     history = frame(
         con,
         f"""
@@ -187,8 +187,8 @@ def week_inputs(
             [window_start],
         ),
         history=_comparable(history, taxonomy_id, refit_shift_from is not None),
-        run_id=run["run_id"] if run else None,
-        judge=run["judge_id"] if run else None,
+        run_id=run.run_id if run else None,
+        judge=run.judge_id if run else None,
         judge_note=admitted.note,
         refused_results=admitted.left_out,
         refit_shift_from=refit_shift_from,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -262,15 +263,29 @@ def summarise_runs(con: duckdb.DuckDBPyConnection, complete_share: float) -> int
     return replace_slice(con, "eval_runs", runs.with_columns(complete=complete).drop("n_answered"))
 
 
-def scored_run(con: duckdb.DuckDBPyConnection, as_of: datetime) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class ScoredRun:
+    """The eval run that is scored beside coverage.
+
+    Attributes:
+        run_id: its name.
+        judge_id: its judge; several are joined by a comma; None where no result names one.
+    """
+
+    run_id: str
+    judge_id: str | None
+
+
+def scored_run(con: duckdb.DuckDBPyConnection, as_of: datetime) -> ScoredRun | None:
     """The newest complete run of the product itself at `as_of`, or None."""
     row = one_row(
         con,
-        "SELECT * FROM eval_runs WHERE complete AND variant IS NULL AND finished_at <= ?"
+        "SELECT run_id, judge_id FROM eval_runs"
+        " WHERE complete AND variant IS NULL AND finished_at <= ?"
         " ORDER BY finished_at DESC, run_id DESC LIMIT 1",
         [as_of],
     )
-    return dict(row) if row else None
+    return ScoredRun(**row) if row else None
 
 
 def _instant(value: str | None) -> datetime | None:

@@ -108,7 +108,7 @@ def queue_refused(
     run = scored_run(con, as_of)
     if run is None or _asked(con, _INSTEAD, batch_id):
         return 0
-    open_ = judged_tries(con, run["run_id"], as_of).filter(
+    open_ = judged_tries(con, run.run_id, as_of).filter(
         "refused", "has_output", pl.col("people").is_null()
     )
     rng = np.random.default_rng([settings.judges.seed, as_of.toordinal(), 2])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ import duckdb
 import polars as pl
 
 from evalcov_pipeline.core.coverage.score import SessionScore
+from evalcov_pipeline.core.sessions.sequences import SequenceRow
 from evalcov_pipeline.services.coverage.scores import headline_score
 from evalcov_pipeline.storage.warehouse import frame, one_row
 
@@ -37,7 +38,7 @@ class ScoredSessions:
     score: SessionScore
     taxonomy: Mapping[str, Any]
     clusters: pl.DataFrame
-    orders: Mapping[str, Mapping[str, Any]]
+    orders: Mapping[str, SequenceRow]
     paths: pl.DataFrame
     traits: pl.DataFrame
     compounding: pl.DataFrame
@@ -55,7 +56,10 @@ def read_scored_sessions(con: duckdb.DuckDBPyConnection, as_of: datetime) -> Sco
     if score is None:
         return None
     taxonomy_id = score.taxonomy_id
-    orders = frame(con, "SELECT * FROM sequence_scores WHERE as_of = ? ORDER BY kind", [as_of])
+    columns = ", ".join(field.name for field in fields(SequenceRow))
+    orders = frame(
+        con, f"SELECT {columns} FROM sequence_scores WHERE as_of = ? ORDER BY kind", [as_of]
+    )
     return ScoredSessions(
         score=score,
         taxonomy=one_row(
@@ -69,7 +73,7 @@ def read_scored_sessions(con: duckdb.DuckDBPyConnection, as_of: datetime) -> Sco
             " WHERE as_of = ? AND taxonomy_id = ? ORDER BY production_share DESC, cluster_id",
             [as_of, taxonomy_id],
         ),
-        orders={row["kind"]: row for row in orders.iter_rows(named=True)},
+        orders={row["kind"]: SequenceRow(**row) for row in orders.iter_rows(named=True)},
         paths=frame(
             con,
             "SELECT * FROM sequence_coverage WHERE as_of = ?"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -15,7 +14,7 @@ from evalcov_pipeline.core.coverage.score import SessionScore
 from evalcov_pipeline.core.coverage.week import score_week
 from evalcov_pipeline.core.sessions.compounding import compounding
 from evalcov_pipeline.core.sessions.paths import path_coverage
-from evalcov_pipeline.core.sessions.sequences import sequence_score
+from evalcov_pipeline.core.sessions.sequences import SequenceFigures, SequenceRow, sequence_score
 from evalcov_pipeline.core.sessions.traits import trait_coverage
 from evalcov_pipeline.services.coverage.scores import score_rows
 from evalcov_pipeline.services.coverage.week import ScoredWeek, week_inputs, week_rules
@@ -34,7 +33,6 @@ TABLES = (
 """Tables of a week's session score."""
 LENGTH = 2
 """Steps of the n-grams whose divergence is the sequence score: transitions."""
-_RENAMED = {"ci_low": "jsd_ci_low", "ci_high": "jsd_ci_high", "reason": "note"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class SessionReport(ScoredWeek[SessionScore]):
     """Rows that a week has in `TABLES`."""
 
     traits: pl.DataFrame
-    sequences: list[dict[str, Any]]
+    sequences: Sequence[SequenceRow]
     paths: pl.DataFrame
     compounding: pl.DataFrame
 
@@ -125,7 +123,7 @@ def write_session_report(
     rows = dict.fromkeys(TABLES, none)
     if report:
         scores = score_rows(report.scores)
-        sequences = pl.DataFrame(report.sequences, infer_schema_length=None)
+        sequences = pl.DataFrame(list(map(asdict, report.sequences)), infer_schema_length=None)
         frames = (
             scores, report.clusters, report.traits, sequences, report.paths, report.compounding,
         )  # fmt: skip
@@ -225,7 +223,7 @@ def _sequences(
     as_of: datetime,
     sessions: pl.DataFrame,
     cases: pl.DataFrame,
-) -> tuple[list[dict[str, Any]], pl.DataFrame]:
+) -> tuple[list[SequenceRow], pl.DataFrame]:
     """Rows of `sequence_scores` and `sequence_coverage`."""
     queries = taxonomies.applicable(con, as_of)
     assert queries is not None  # sessions are compared under clusters of queries
@@ -252,18 +250,20 @@ def _sequences(
         paths_walked = path_coverage(
             walked, weights, strata, covered, rng, resamples=settings.coverage.resamples
         )
-        parts = score.contributions
         scores.append(
-            {
-                **{_RENAMED.get(k, k): v for k, v in vars(score).items() if k != "contributions"},
-                "kind": kind,
-                "taxonomy_id": taxonomy_id,
-                "untested_share": paths_walked.untested_share,
-            }
+            SequenceRow(
+                **{field.name: getattr(score, field.name) for field in fields(SequenceFigures)},
+                as_of=as_of,
+                kind=kind,
+                taxonomy_id=taxonomy_id,
+                untested_share=paths_walked.untested_share,
+            )
         )
         names = labels if kind == "queries" else {}
         paths.append(
-            paths_walked.paths.join(parts, on="ngram", how="left", maintain_order="left")
+            paths_walked.paths.join(
+                score.contributions, on="ngram", how="left", maintain_order="left"
+            )
             .with_columns(
                 kind=pl.lit(kind),
                 label=pl.Series(

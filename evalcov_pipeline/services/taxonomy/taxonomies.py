@@ -92,6 +92,16 @@ def age(con: duckdb.DuckDBPyConnection, as_of: datetime) -> timedelta | None:
     return as_of - fitted_at if fitted_at else None
 
 
+def newest_model(con: duckdb.DuckDBPyConnection) -> str | None:
+    """Fingerprint of the embedding model behind the newest taxonomy of queries."""
+    row = one_row(
+        con,
+        "SELECT embedding_fingerprint FROM taxonomies"
+        " ORDER BY fitted_at DESC, created_at DESC LIMIT 1",
+    )
+    return row["embedding_fingerprint"] if row else None
+
+
 def predecessor(
     con: duckdb.DuckDBPyConnection, fitted_at: datetime, family: Family = QUERIES
 ) -> str | None:

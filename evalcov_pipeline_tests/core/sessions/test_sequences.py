@@ -173,7 +173,7 @@ def test_a_fully_designed_suite_has_no_bias_to_take_off():
     assert fixed.jsd == pytest.approx(drawn.jsd)
     assert fixed.jsd_adjusted == pytest.approx(fixed.jsd, abs=0.02)
     assert drawn.jsd_adjusted < 0.5 * drawn.jsd
-    assert fixed.ci_low <= fixed.jsd_adjusted <= fixed.ci_high
+    assert fixed.jsd_ci_low <= fixed.jsd_adjusted <= fixed.jsd_ci_high
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_what_cannot_be_compared_is_none_with_a_reason(production, cases, reason
     result = score(production, cases)
     assert result.jsd is None
     assert result.order_adjusted is None
-    assert reason in result.reason
+    assert reason in result.note
     assert paths(production, cases).untested_share is None
 
 

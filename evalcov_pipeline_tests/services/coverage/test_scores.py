@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from evalcov_pipeline.core.coverage.score import QueryScore, Score, SessionScore
+from evalcov_pipeline.core.sessions.sequences import SequenceRow
 from evalcov_pipeline.services.coverage.scores import headline_score, score_rows
 from evalcov_pipeline.storage.schema import tables
 from evalcov_pipeline.storage.warehouse import Warehouse, insert
@@ -22,9 +24,14 @@ SESSION_SCORE = SessionScore(
 
 
 @pytest.mark.parametrize(
-    ("kind", "table"), [(QueryScore, "coverage_scores"), (SessionScore, "session_scores")]
+    ("kind", "table"),
+    [
+        (QueryScore, "coverage_scores"),
+        (SessionScore, "session_scores"),
+        (SequenceRow, "sequence_scores"),
+    ],
 )
-def test_a_score_has_the_columns_of_its_table(kind: type[Score], table: str) -> None:
+def test_a_score_has_the_columns_of_its_table(kind: type[Any], table: str) -> None:
     columns = {column.name for column in tables()[table].columns}
     assert {field.name for field in fields(kind)} == columns
 

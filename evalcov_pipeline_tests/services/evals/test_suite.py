@@ -321,7 +321,7 @@ def test_only_a_complete_run_of_the_product_is_scored(con: duckdb.DuckDBPyConnec
     summarise_runs(con, complete_share=0.9)
     run = scored_run(con, MAY)
     assert run is not None
-    assert run["run_id"] == "complete"
+    assert run.run_id == "complete"
     assert scored_run(con, APRIL - timedelta(days=1)) is None
 
 
