@@ -105,8 +105,6 @@ def close_loop(settings: Settings, budget: int) -> None:
 
     The labels are invented: four of five queries are kept, with the answer of production.
     """
-    import polars as pl
-
     from evalcov_pipeline.cli import jobs
     from evalcov_pipeline.cli.progress import say
     from evalcov_pipeline.core.labels.decision import Purpose
@@ -125,11 +123,11 @@ def close_loop(settings: Settings, budget: int) -> None:
         with jobs.instance(settings) as instance:
             jobs.run_job(settings, "refresh", instance, ops=config)
     with warehouse.writer() as con:
-        tasks = tasks_for(con, RATER).filter(pl.col("purpose") == Purpose.NEW_CASE.value)
+        tasks = [task for task in tasks_for(con, RATER) if task.purpose is Purpose.NEW_CASE]
         labels = [
-            {"task_id": task["task_id"], "rater": RATER, "keep": number % 5 != 4, "passed": True}
-            | {"expected": task["answer"], "category": task["category"]}
-            for number, task in enumerate(tasks.iter_rows(named=True))
+            {"task_id": task.task_id, "rater": RATER, "keep": number % 5 != 4, "passed": True}
+            | {"expected": task.answer, "category": task.category}
+            for number, task in enumerate(tasks)
         ]
         record_labels(
             con,

@@ -132,7 +132,7 @@ def _queue(
     settings: Settings, format_: str, out: Path, route: str | None, statuses: Sequence[str]
 ) -> None:
     with warehouse_of(settings).reader() as con:
-        tasks = tasks_with(con, statuses or WAITING, route).to_dicts()
+        tasks = tasks_with(con, statuses or WAITING, route)
     if not tasks:
         raise BadInput(
             what="no task of the queue is like that" if route or statuses else "the queue is empty",
@@ -142,7 +142,7 @@ def _queue(
         )
     extension, write = _QUEUE[format_]
     out = _named(out, extension)
-    write_beside(out, write(tasks))
+    write_beside(out, write([vars(task) for task in tasks]))
     click.echo(f"{out}: {len(tasks)} tasks")
     if format_ == label_studio.NAME:
         interface = out.with_suffix(".config.xml")

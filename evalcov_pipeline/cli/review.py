@@ -57,7 +57,7 @@ def _waiting(settings: Settings, route: str | None) -> int:
     """
     with warehouse_of(settings).reader() as con:
         tasks = progress(con)
-        unanswered = unanswered_tasks(con, route).height
+        unanswered = len(unanswered_tasks(con, route))
     if route and route not in set(tasks["route"]):
         raise BadInput(
             what=f"no case was ever queued for {route!r}",

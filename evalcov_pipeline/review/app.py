@@ -27,7 +27,7 @@ from evalcov_pipeline.review.desk import Desk, Seat
 from evalcov_pipeline.review.forms import rating_typed
 from evalcov_pipeline.review.guard import Guard
 from evalcov_pipeline.services.home import warehouse_of
-from evalcov_pipeline.services.labels.queue import SUGGESTED, task
+from evalcov_pipeline.services.labels.queue import SUGGESTED, read_task
 from evalcov_pipeline.services.labels.rating import Conflict, Rating, labels_on, record, take_back
 from evalcov_pipeline.services.labels.view import (
     Neighbourhood,
@@ -164,7 +164,7 @@ class Site:
             labels = labels_on(con, seat.task_id) if seat.task_id else []
         if view is None:
             return self._render("end", 200, seat=seat, progress=progress)
-        task_id, status = view.task["task_id"], view.task["status"]
+        task_id, status = view.task.task_id, view.task.status
         draft = seat.drafts.get(task_id, Rating())
         if labels and status in ("kept", "rejected") and not view.begun:
             reason = "This case was decided in the meantime."
@@ -220,8 +220,8 @@ class Site:
         """Record a label and go on."""
         seat, rating, task_id = _seat(sent), sent.rating, sent.task_id
         with self._warehouse.reader() as con:
-            about = task(con, task_id)
-        if problem := rating.problem or (about and rating.gap(about)):
+            task = read_task(con, task_id)
+        if problem := rating.problem or (task and rating.gap(task)):
             if task_id == seat.task_id:
                 return self._page(seat, typed=rating, problem=problem)
             return self._conflict(seat, problem, task_id, rating)

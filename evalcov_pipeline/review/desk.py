@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-import polars as pl
-
 from evalcov_pipeline.services.labels.rating import Rating
+from evalcov_pipeline.services.labels.tasks import Task
 
 LEASE = timedelta(minutes=10)
 """How long a case stays with the browser that it was given to."""
@@ -71,21 +71,21 @@ class Desk:
         """Put a case, or none, on the screen of a seat."""
         seat.task_id, seat.since = task_id, at
 
-    def give_next(self, seat: Seat, waiting: pl.DataFrame, at: datetime) -> None:
+    def give_next(self, seat: Seat, waiting: Sequence[Task], at: datetime) -> None:
         """Give the first case that waits for this rater, was not put off and is free.
 
         Args:
             seat: who gets it.
-            waiting: task_id, status and raters_wanted, the most urgent first.
+            waiting: the most urgent first.
             at: now.
         """
         free = (
-            task_id
-            for task_id, status, raters_wanted in waiting.select(
-                "task_id", "status", "raters_wanted"
-            ).iter_rows()
-            if task_id not in seat.skipped
-            and self._free(seat, task_id, raters_wanted if status == "open" else 1, at)
+            task.task_id
+            for task in waiting
+            if task.task_id not in seat.skipped
+            and self._free(
+                seat, task.task_id, task.raters_wanted if task.status == "open" else 1, at
+            )
         )
         self.give(seat, next(free, None), at)
 

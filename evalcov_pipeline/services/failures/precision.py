@@ -54,16 +54,16 @@ def judged_tasks(
     """
     tasks = frame(
         con,
-        "SELECT task_id, source, trace_id, turn_index, text_hash, raters_wanted, category"
+        "SELECT task_id, source, trace_id, turn_index, text_hash, category"
         " FROM annotation_queue"
         " WHERE status IN ('kept', 'rejected') AND least(resolved_at, $2) <= $1"
         " AND task_id IN (SELECT task_id FROM annotations WHERE via != $3) ORDER BY task_id",
         [as_of, end_of_traffic, SUGGESTED],
     )
-    outcomes = outcomes_of(con, dict(tasks.select("task_id", "raters_wanted").iter_rows()))
+    outcomes = outcomes_of(con, tasks["task_id"])
     rows = [
         {**task, "bad": not label.passed, "category": label.category or task["category"]}
-        for task in tasks.drop("raters_wanted").iter_rows(named=True)
+        for task in tasks.iter_rows(named=True)
         if (label := outcomes[task["task_id"]].label) and label.passed is not None
     ]
     return pl.DataFrame(rows, schema=_JUDGED)

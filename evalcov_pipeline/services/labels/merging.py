@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,7 @@ from evalcov_pipeline.core.labels.decision import Outcome, Purpose, lacks_truth,
 from evalcov_pipeline.core.traffic.weeks import end_of_week
 from evalcov_pipeline.services.evals.ledger import record_cases
 from evalcov_pipeline.services.labels.queue import count_waiting, outcomes_of, tasks_with
-from evalcov_pipeline.services.labels.tasks import conversation
+from evalcov_pipeline.services.labels.tasks import Task, conversation
 from evalcov_pipeline.storage.warehouse import Columns, frame
 
 ACTOR = "evalcov merge"
@@ -77,35 +77,25 @@ def merge_decided(
         newest_traffic: last turn of the lake, None without traffic.
         at: instant of the merge, naive UTC.
     """
-    decided = frame(
-        con,
-        """
-        SELECT * FROM annotation_queue
-        WHERE CASE WHEN status = 'kept' THEN resolved_at IS DISTINCT FROM merged_at
-                   ELSE merged_at IS NOT NULL END
-        ORDER BY task_id
-        """,
-    ).to_dicts()
+    decided = _decided_since_merging(con)
     latest = newest_traffic and end_of_week(newest_traffic)
-    outcomes = outcomes_of(con, {task["task_id"]: task["raters_wanted"] for task in decided})
-    made = {task["task_id"] for task in decided if _makes_case(task, outcomes[task["task_id"]])}
-    unanswered = sum(_lacks_answer(task, outcomes[task["task_id"]]) for task in decided)
-    decided = [task for task in decided if task["task_id"] in made or task["merged_at"]]
+    outcomes = outcomes_of(con, [task.task_id for task in decided])
+    made = {task.task_id for task in decided if _makes_case(task, outcomes[task.task_id])}
+    unanswered = sum(_lacks_answer(task, outcomes[task.task_id]) for task in decided)
+    decided = [task for task in decided if task.task_id in made or task.merged_at]
     cases = [
-        _case(task, outcomes[task["task_id"]], latest)
-        if task["task_id"] in made
-        else _retired(con, task["case_id"])
+        _case(task, outcomes[task.task_id], latest) if task.task_id in made else _retired(con, task)
         for task in decided
     ]
     recorded = record_cases(con, cases, at=at, actor=ACTOR) if cases else None
     refused = {case_id for case_id, _ in recorded.refused} if recorded else set()
     counts = {"added": 0, "changed": 0, "retired": 0, "refused": len(refused)}
     for task in decided:
-        if task["case_id"] not in refused:
-            kept, first = task["task_id"] in made, task["case_id"] is None
+        if task.case_id not in refused:
+            kept, first = task.task_id in made, task.case_id is None
             counts["retired" if not kept else "added" if first else "changed"] += 1
     merged = [
-        (task["task_id"], case["case_id"], task["task_id"] in made)
+        (task.task_id, case["case_id"], task.task_id in made)
         for task, case in zip(decided, cases, strict=True)
     ]
     names = pl.DataFrame(merged, schema=_MERGED, orient="row")
@@ -134,28 +124,18 @@ def merge_decided(
     )
 
 
-def unanswered_tasks(con: duckdb.DuckDBPyConnection, route: str | None = None) -> pl.DataFrame:
+def unanswered_tasks(con: duckdb.DuckDBPyConnection, route: str | None = None) -> list[Task]:
     """Kept failures, of all queues or of one, that nobody has said the right answer to.
 
     Returns:
-        Rows of `annotation_queue`, ordered as in `tasks_for`.
+        Tasks, ordered as in `tasks_for`.
     """
-    kept = tasks_with(con, ["kept"], route).filter(pl.col("merged_at").is_null())
-    outcomes = outcomes_of(con, dict(kept.select("task_id", "raters_wanted").iter_rows()))
-    return kept.filter(
-        pl.Series(
-            [_lacks_answer(task, outcomes[task["task_id"]]) for task in kept.to_dicts()],
-            dtype=pl.Boolean,
-        )
-    )
+    return _unanswered(con, tasks_with(con, ["kept"], route))
 
 
-def is_unanswered(con: duckdb.DuckDBPyConnection, task: Mapping[str, Any]) -> bool:
-    """Whether a task (row of `annotation_queue`) is one of `unanswered_tasks`."""
-    if task["status"] != "kept" or task["merged_at"] is not None:
-        return False
-    outcome = outcomes_of(con, {task["task_id"]: task["raters_wanted"]})[task["task_id"]]
-    return _lacks_answer(task, outcome)
+def is_unanswered(con: duckdb.DuckDBPyConnection, task: Task) -> bool:
+    """Whether a task is one of `unanswered_tasks`."""
+    return bool(_unanswered(con, [task]))
 
 
 def record_after(
@@ -189,65 +169,83 @@ def record_after(
     )
 
 
-def _makes_case(task: Mapping[str, Any], outcome: Outcome) -> bool:
+def _decided_since_merging(con: duckdb.DuckDBPyConnection) -> list[Task]:
+    """Tasks whose decision is not merged yet, or was merged and is none any more."""
+    rows = frame(
+        con,
+        """
+        SELECT * FROM annotation_queue
+        WHERE CASE WHEN status = 'kept' THEN resolved_at IS DISTINCT FROM merged_at
+                   ELSE merged_at IS NOT NULL END
+        ORDER BY task_id
+        """,
+    )
+    return [Task.of(row) for row in rows.iter_rows(named=True)]
+
+
+def _unanswered(con: duckdb.DuckDBPyConnection, tasks: Sequence[Task]) -> list[Task]:
+    kept = [task for task in tasks if task.status == "kept" and task.merged_at is None]
+    outcomes = outcomes_of(con, [task.task_id for task in kept])
+    return [task for task in kept if _lacks_answer(task, outcomes[task.task_id])]
+
+
+def _makes_case(task: Task, outcome: Outcome) -> bool:
     """Whether a decision puts a case into the suite.
 
     A task for calibration is not asked for the suite's sake: it does so only as a failure, and only
     where it is known what was asked; else its text is the id of its item.
     """
-    if outcome.status != "kept" or outcome.label is None or task["text"] == task["item_id"]:
+    if outcome.status != "kept" or outcome.label is None or task.text == task.item_id:
         return False
-    purpose = Purpose(task["purpose"])
-    if makes_regression(purpose, outcome.label.passed):
-        failed = None if outcome.label.passed else task["answer"]
+    if makes_regression(task.purpose, outcome.label.passed):
+        failed = None if outcome.label.passed else task.answer
         return lacks_truth(outcome.label.expected, failed) is None
-    return purpose is not Purpose.CALIBRATION
+    return task.purpose is not Purpose.CALIBRATION
 
 
-def _lacks_answer(task: Mapping[str, Any], outcome: Outcome) -> bool:
+def _lacks_answer(task: Task, outcome: Outcome) -> bool:
     """Whether a kept failure is no case only because nobody has said what would be right."""
     return (
         outcome.status == "kept"
-        and Purpose(task["purpose"]) is not Purpose.CALIBRATION
+        and task.purpose is not Purpose.CALIBRATION
         and not _makes_case(task, outcome)
     )
 
 
-def _case(task: Mapping[str, Any], outcome: Outcome, latest: datetime | None) -> dict[str, Any]:
+def _case(task: Task, outcome: Outcome, latest: datetime | None) -> dict[str, Any]:
     """The eval case that a kept task becomes."""
-    label, decided_at, purpose = outcome.label, outcome.decided_at, Purpose(task["purpose"])
+    label, decided_at = outcome.label, outcome.decided_at
     assert label is not None
     assert decided_at is not None
-    guards = makes_regression(purpose, label.passed)
-    context, query = task["context"], task["text"]
+    guards = makes_regression(task.purpose, label.passed)
     counts_from = min(decided_at, latest) if latest else decided_at
     return {
-        "case_id": task["case_id"] or f"prod-{task['task_id']}",
-        "input": conversation(context, query) if context else query,
+        "case_id": task.case_id or f"prod-{task.task_id}",
+        "input": conversation(task.context, task.text) if task.context else task.text,
         "expected": label.expected,
-        "expected_tools": task["tools"] if label.passed else None,
-        "outcome": task["outcome"],
-        "category": label.category or task["category"],
-        "tags": _TAGS.get(purpose, ["failure"] if guards else []),
-        "origin": "incident" if purpose is Purpose.INCIDENT else "production",
-        "source_ref": f"{task['source']}:{task['trace_id']}" if task["trace_id"] else None,
+        "expected_tools": task.tools if label.passed else None,
+        "outcome": task.outcome,
+        "category": label.category or task.category,
+        "tags": _TAGS.get(task.purpose, ["failure"] if guards else []),
+        "origin": "incident" if task.purpose is Purpose.INCIDENT else "production",
+        "source_ref": f"{task.source}:{task.trace_id}" if task.trace_id else None,
         "created_at": f"{decided_at.isoformat()}Z",
         "effective_at": f"{counts_from.isoformat()}Z",
-        "designed": task["designed"],
+        "designed": task.designed,
         **({"regression": True} if guards else {}),
-        "plan_id": task["plan_id"],
-        "batch_id": task["batch_id"],
-        "incident_id": task["incident_id"],
-        "task_id": task["task_id"],
+        "plan_id": task.plan_id,
+        "batch_id": task.batch_id,
+        "incident_id": task.incident_id,
+        "task_id": task.task_id,
         "raters": list(outcome.raters),
         "note": label.note,
         "production_passed": label.passed,
     }
 
 
-def _retired(con: duckdb.DuckDBPyConnection, case_id: str) -> dict[str, Any]:
-    """The newest version of a case, retired."""
+def _retired(con: duckdb.DuckDBPyConnection, task: Task) -> dict[str, Any]:
+    """The newest version of the case of a task, retired."""
     (payload,) = con.execute(
-        "SELECT arg_max(payload, event_id) FROM eval_case_events WHERE case_id = ?", [case_id]
+        "SELECT arg_max(payload, event_id) FROM eval_case_events WHERE case_id = ?", [task.case_id]
     ).fetchall()[0]
     return {**orjson.loads(payload), "status": "retired"}

@@ -1,12 +1,13 @@
 """The annotation queue: tasks, what people say about them, and what that comes to.
 
 Labels are kept as they came (`annotation_events`); `annotations` is what each rater says now, and a
-task's status follows from it by `core.annotation.resolve`. So labels can come twice, late or in any
+task's status follows from it by `resolve`. So labels can come twice, late or in any
 order, by any way, and give the same state.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,7 @@ import duckdb
 import polars as pl
 
 from evalcov_pipeline.core.labels.decision import Label, Outcome, Purpose, resolve
+from evalcov_pipeline.services.labels.tasks import Task
 from evalcov_pipeline.storage.warehouse import Columns, frame, insert, one_row
 
 WAITING = ("open", "labelled", "adjudicate")
@@ -224,13 +226,14 @@ def derive_queue(con: duckdb.DuckDBPyConnection, task_ids: Iterable[str]) -> int
         """,
         [touched],
     )
-    tasks = frame(
-        con,
-        "SELECT task_id, raters_wanted, resolved_at FROM annotation_queue"
-        " WHERE list_contains($1, task_id) AND status != 'superseded'",
-        [touched],
-    ).to_dicts()
-    outcomes = outcomes_of(con, {task["task_id"]: task["raters_wanted"] for task in tasks})
+    tasks = dict(
+        con.execute(
+            "SELECT task_id, resolved_at FROM annotation_queue"
+            " WHERE list_contains($1, task_id) AND status != 'superseded'",
+            [touched],
+        ).fetchall()
+    )
+    outcomes = outcomes_of(con, tasks)
     decisions = pl.DataFrame(
         [(task_id, held.status, held.decided_at) for task_id, held in outcomes.items()],
         schema=_DECISIONS,
@@ -243,18 +246,20 @@ def derive_queue(con: duckdb.DuckDBPyConnection, task_ids: Iterable[str]) -> int
     )
     con.unregister("decisions")
     _copy_status_to_candidates(con)
-    return sum(outcomes[task["task_id"]].decided_at != task["resolved_at"] for task in tasks)
+    return sum(outcomes[name].decided_at != resolved_at for name, resolved_at in tasks.items())
 
 
-def outcomes_of(
-    con: duckdb.DuckDBPyConnection, raters_wanted: Mapping[str, int]
-) -> dict[str, Outcome]:
-    """What the labels on tasks come to; a suggested one counts until a person gives one.
+def outcomes_of(con: duckdb.DuckDBPyConnection, task_ids: Iterable[str]) -> dict[str, Outcome]:
+    """What the labels on tasks come to, by task; a suggested one counts until a person gives one.
 
-    Args:
-        con: a connection.
-        raters_wanted: independent labels that decide, by task.
+    What nobody has labelled is open, whatever the queue says of it.
     """
+    wanted = list(task_ids)
+    tasks = con.execute(
+        "SELECT task_id, raters_wanted, CASE WHEN purpose != $2 THEN answer END"
+        " FROM annotation_queue WHERE list_contains($1, task_id)",
+        [wanted, Purpose.NEW_CASE.value],
+    ).fetchall()
     rows = frame(
         con,
         """
@@ -262,21 +267,14 @@ def outcomes_of(
         FROM annotations WHERE list_contains($1, task_id)
         QUALIFY via != $2 OR NOT bool_or(via != $2) OVER (PARTITION BY task_id)
         """,
-        [list(raters_wanted), SUGGESTED],
+        [wanted, SUGGESTED],
     )
-    labels: dict[str, list[Label]] = {task_id: [] for task_id in raters_wanted}
+    labels: dict[str, list[Label]] = defaultdict(list)
     for row in rows.iter_rows(named=True):
         labels[row.pop("task_id")].append(Label(**row))
-    failed = dict(
-        con.execute(
-            "SELECT task_id, answer FROM annotation_queue"
-            " WHERE list_contains($1, task_id) AND purpose != $2",
-            [list(raters_wanted), Purpose.NEW_CASE.value],
-        ).fetchall()
-    )
     return {
-        task_id: resolve(given, raters_wanted[task_id], failed.get(task_id))
-        for task_id, given in labels.items()
+        task_id: resolve(labels[task_id], raters_wanted, failed_answer)
+        for task_id, raters_wanted, failed_answer in tasks
     }
 
 
@@ -293,14 +291,15 @@ def progress(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     )
 
 
-def task(con: duckdb.DuckDBPyConnection, task_id: str) -> Mapping[str, Any] | None:
+def read_task(con: duckdb.DuckDBPyConnection, task_id: str) -> Task | None:
     """A task by its id, or None."""
-    return one_row(con, "SELECT * FROM annotation_queue WHERE task_id = ?", [task_id])
+    row = one_row(con, "SELECT * FROM annotation_queue WHERE task_id = ?", [task_id])
+    return Task.of(row) if row else None
 
 
 def tasks_for(
     con: duckdb.DuckDBPyConnection, rater: str | None = None, route: str | None = None
-) -> pl.DataFrame:
+) -> list[Task]:
     """Tasks that wait for a label, the most urgent first.
 
     Args:
@@ -309,18 +308,17 @@ def tasks_for(
         route: only this queue.
 
     Returns:
-        Rows of `annotation_queue`: disagreements first, then by priority, then the oldest.
+        Disagreements first, then by priority, then the oldest.
     """
-    waiting = tasks_with(con, WAITING, route)
-    mine = frame(con, "SELECT task_id FROM annotations WHERE rater = ?", [rater])
-    return waiting.join(mine, on="task_id", how="anti", maintain_order="left")
+    mine = set(frame(con, "SELECT task_id FROM annotations WHERE rater = ?", [rater])["task_id"])
+    return [task for task in tasks_with(con, WAITING, route) if task.task_id not in mine]
 
 
 def tasks_with(
     con: duckdb.DuckDBPyConnection, statuses: Collection[str], route: str | None = None
-) -> pl.DataFrame:
+) -> list[Task]:
     """Tasks of some statuses, all of them or those of one queue, ordered as in `tasks_for`."""
-    return frame(
+    rows = frame(
         con,
         """
         SELECT * FROM annotation_queue
@@ -329,6 +327,7 @@ def tasks_with(
         """,
         [list(statuses), route],
     )
+    return [Task.of(row) for row in rows.iter_rows(named=True)]
 
 
 def _known_events(con: duckdb.DuckDBPyConnection, task_ids: list[str]) -> set[tuple[Any, ...]]:

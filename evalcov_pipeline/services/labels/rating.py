@@ -11,7 +11,8 @@ import duckdb
 
 from evalcov_pipeline.core.labels.decision import Purpose, lacks_truth, makes_regression
 from evalcov_pipeline.services.labels.merging import is_unanswered
-from evalcov_pipeline.services.labels.queue import SUGGESTED, record_labels, task
+from evalcov_pipeline.services.labels.queue import SUGGESTED, read_task, record_labels
+from evalcov_pipeline.services.labels.tasks import Task
 from evalcov_pipeline.storage.warehouse import frame
 
 VIA = "review"
@@ -58,20 +59,15 @@ class Rating:
                 return f"The field “{name}” holds more than {longest:,} characters."
         return "Choose keep or reject." if self.keep is None else None
 
-    def gap(self, task: Mapping[str, Any]) -> str | None:
-        """What is missing to keep a failure, which becomes a regression case; None for nothing.
-
-        Args:
-            task: row of `annotation_queue`.
-        """
-        purpose = Purpose(task["purpose"])
-        if not self.keep or purpose not in (Purpose.FAILURE, Purpose.INCIDENT):
+    def gap(self, task: Task) -> str | None:
+        """What is missing to keep a failure, which becomes a regression case; None for nothing."""
+        if not self.keep or task.purpose not in (Purpose.FAILURE, Purpose.INCIDENT):
             return None
-        if purpose is Purpose.FAILURE and task["answer"] and self.passed is None:
+        if task.purpose is Purpose.FAILURE and task.answer and self.passed is None:
             return "Say whether production’s answer was good: that is what this case is about."
-        if not makes_regression(purpose, self.passed):
+        if not makes_regression(task.purpose, self.passed):
             return None
-        failed = None if self.passed else task["answer"]
+        failed = None if self.passed else task.answer
         if (reason := lacks_truth(self.expected, failed)) is None:
             return None
         return (
@@ -116,8 +112,8 @@ def record(
     Raises:
         Conflict: no label of this rater is wanted on the task any more, or not in this way.
     """
-    queued = task(con, task_id)
-    if queued is None:
+    task = read_task(con, task_id)
+    if task is None:
         raise Conflict("This case is no longer in the queue.")
     rating = _redacted(rating, redact_all)
     labels = labels_on(con, task_id)
@@ -125,11 +121,11 @@ def record(
     if mine is not None:
         if Rating.of(mine) == rating:
             return
-        if not is_unanswered(con, queued):
+        if not is_unanswered(con, task):
             raise Conflict("You labelled this case in the meantime.")
-    elif labels and queued["status"] in ("kept", "rejected") and not is_unanswered(con, queued):
+    elif labels and task.status in ("kept", "rejected") and not is_unanswered(con, task):
         raise Conflict("This case was decided in the meantime.")
-    if queued["status"] == "adjudicate" and not adjudicates:
+    if task.status == "adjudicate" and not adjudicates:
         raise Conflict("Two people labelled this case in the meantime, and they disagree.")
     _record(con, task_id, rater, rating, at=at, redact_all=redact_all)
 
@@ -157,12 +153,8 @@ def take_back(
     if labels[-1] is not mine:
         raise Conflict("Somebody labelled this case after you, so your label stays.")
     _record(con, task_id, rater, Rating(), at=at, redact_all=redact_all, withdrawn=True)
-    queued = task(con, task_id)
-    return (
-        Rating()
-        if queued and Purpose(queued["purpose"]) is Purpose.CALIBRATION
-        else Rating.of(mine)
-    )
+    task = read_task(con, task_id)
+    return Rating() if task and task.purpose is Purpose.CALIBRATION else Rating.of(mine)
 
 
 def _record(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 import polars as pl
 
-from evalcov_pipeline.core.labels.decision import Purpose
+from evalcov_pipeline.core.labels.decision import Purpose, Status
 
 _LETTERS = {
     Purpose.NEW_CASE: "q",
@@ -17,12 +19,55 @@ _LETTERS = {
     Purpose.FAILURE: "f",
     Purpose.INCIDENT: "i",
 }
-_REQUIRED = {"task_id", "text", "text_hash", "reason", "route", "priority", "designed"}
-_OPTIONAL = {
-    "plan_id", "batch_id", "item_id", "incident_id", "selection", "inclusion_probability",
-    "context", "answer", "tools", "outcome", "cluster_id", "cluster_key", "cluster_label",
-    "category", "source", "trace_id", "turn_index",
-}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One question to people: a row of `annotation_queue`, where each column is described."""
+
+    task_id: str
+    purpose: Purpose
+    text: str
+    text_hash: str
+    reason: str
+    designed: bool
+    route: str
+    priority: float
+    raters_wanted: int
+    created_at: datetime
+    status: Status | Literal["superseded"] = "open"
+    plan_id: str | None = None
+    batch_id: str | None = None
+    item_id: str | None = None
+    incident_id: str | None = None
+    selection: str | None = None
+    inclusion_probability: float | None = None
+    context: str | None = None
+    answer: str | None = None
+    tools: list[str] | None = None
+    outcome: str | None = None
+    cluster_id: int | None = None
+    cluster_key: str | None = None
+    cluster_label: str | None = None
+    category: str | None = None
+    source: str | None = None
+    trace_id: str | None = None
+    turn_index: int | None = None
+    suggestion: str | None = None
+    case_id: str | None = None
+    merged_at: datetime | None = None
+    resolved_at: datetime | None = None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Task:
+        """The task in a row of the table."""
+        return cls(**{**row, "purpose": Purpose(row["purpose"])})
+
+
+_SET_HERE = {"purpose", "raters_wanted", "created_at", "status"}
+_SET_LATER = {"suggestion", "case_id", "merged_at", "resolved_at"}
+_COLUMNS = {field.name for field in fields(Task)} - _SET_HERE - _SET_LATER
+_REQUIRED = _COLUMNS & {field.name for field in fields(Task) if field.default is MISSING}
 
 
 def task_id(purpose: Purpose, *key: object) -> str:
@@ -44,8 +89,8 @@ def build_tasks(
     """Open tasks: rows of `annotation_queue`.
 
     Args:
-        rows: one row per task, redacted: task_id, text, text_hash, reason, route, priority and
-            designed, and any of the table's columns that say where it came from and what was said.
+        rows: one row per task, redacted: what `Task` requires, and any of its fields that say where
+            it came from and what was said.
         purpose: what the tasks are for.
         raters_wanted: independent labels that decide.
         created_at: instant of the queueing, naive UTC.
@@ -54,7 +99,7 @@ def build_tasks(
         ValueError: columns that are missing, or that a task does not have.
     """
     columns = set(rows.columns)
-    if wrong := (_REQUIRED - columns) | (columns - _REQUIRED - _OPTIONAL):
+    if wrong := (_REQUIRED - columns) | (columns - _COLUMNS):
         raise ValueError(f"tasks lack these columns, or do not have them: {sorted(wrong)}")
     return rows.with_columns(
         purpose=pl.lit(purpose.value),

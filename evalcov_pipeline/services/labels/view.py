@@ -16,8 +16,9 @@ from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats.conversations import calls_in_words
 from evalcov_pipeline.formats.messages import content, parsed
 from evalcov_pipeline.services.labels.merging import is_unanswered, unanswered_tasks
-from evalcov_pipeline.services.labels.queue import WAITING, tasks_for
+from evalcov_pipeline.services.labels.queue import WAITING, read_task, tasks_for
 from evalcov_pipeline.services.labels.rating import Rating, labels_on
+from evalcov_pipeline.services.labels.tasks import Task
 from evalcov_pipeline.services.traffic.vectors import vector_cache
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.vectors import VectorCache
@@ -48,8 +49,12 @@ class TaskView:
     """A task and what there is to know about it.
 
     Attributes:
-        task: row of `annotation_queue`, with production_share, cluster_status and eval_cases of its
-            cluster in the newest score and its gap_score, where they are known.
+        task: what is asked.
+        gap_score: belief that it lies in a gap, 0..1; None where no plan drew it.
+        production_share: of traffic that lies in its cluster, by the newest score; None where that
+            is not known.
+        cluster_status: of its cluster there, likewise.
+        eval_cases: of the suite in its cluster there, likewise.
         turns: role and text of what was said before the query, and what was called, in words.
         labels: those that disagree, where the task has to be adjudicated.
         begun: what was said of a kept failure that still wants an expected answer; None for others.
@@ -60,7 +65,11 @@ class TaskView:
         categories: that the suite uses.
     """
 
-    task: Mapping[str, Any]
+    task: Task
+    gap_score: float | None
+    production_share: float | None
+    cluster_status: str | None
+    eval_cases: float | None
     turns: Sequence[tuple[str, str, str]]
     labels: Sequence[Mapping[str, Any]]
     begun: Rating | None
@@ -71,17 +80,20 @@ class TaskView:
     @property
     def is_blind(self) -> bool:
         """Whether the rater may see nothing but the task itself."""
-        return Purpose(self.task["purpose"]) is Purpose.CALIBRATION
+        return self.task.purpose is Purpose.CALIBRATION
 
 
 def view_task(
     con: duckdb.DuckDBPyConnection, task_id: str, neighbourhood: Neighbourhood
 ) -> TaskView | None:
     """All that there is to know about a task, or None where there is no such task."""
-    task = one_row(
+    task = read_task(con, task_id)
+    if task is None:
+        return None
+    known = one_row(
         con,
         """
-        SELECT q.*, c.production_share, c.status AS cluster_status, c.eval_cases, r.gap_score
+        SELECT r.gap_score, c.production_share, c.status AS cluster_status, c.eval_cases
         FROM annotation_queue q
         LEFT JOIN refresh_candidates r ON r.task_id = q.task_id
         LEFT JOIN (SELECT cluster_key, production_share, status, eval_cases FROM cluster_coverage
@@ -92,19 +104,18 @@ def view_task(
         """,
         [task_id],
     )
-    if task is None:
-        return None
-    purpose = Purpose(task["purpose"])
+    assert known is not None
     labels = labels_on(con, task_id)
     return TaskView(
         task=task,
-        turns=_turns(task["context"]),
-        labels=labels if task["status"] == "adjudicate" else [],
+        **known,
+        turns=_turns(task.context),
+        labels=labels if task.status == "adjudicate" else [],
         begun=Rating.of(labels[-1]) if is_unanswered(con, task) else None,
-        suggestion=_suggestion(task["suggestion"]) if purpose is Purpose.NEW_CASE else None,
+        suggestion=_suggestion(task.suggestion) if task.purpose is Purpose.NEW_CASE else None,
         neighbours=None
-        if purpose is Purpose.CALIBRATION
-        else neighbourhood.of(con, task["text_hash"]),
+        if task.purpose is Purpose.CALIBRATION
+        else neighbourhood.of(con, task.text_hash),
         categories=frame(
             con,
             "SELECT DISTINCT category FROM eval_cases WHERE status = 'active'"
@@ -115,7 +126,7 @@ def view_task(
 
 def tasks_to_show(
     con: duckdb.DuckDBPyConnection, rater: str, route: str | None, done: Sequence[str]
-) -> pl.DataFrame:
+) -> list[Task]:
     """Tasks that wait for a label of a rater, then kept failures that want an expected answer.
 
     Args:
@@ -124,8 +135,8 @@ def tasks_to_show(
         route: only this queue; None for all.
         done: tasks that were labelled just now: what was said then is enough.
     """
-    unanswered = unanswered_tasks(con, route).filter(~pl.col("task_id").is_in(done))
-    return pl.concat([tasks_for(con, rater, route), unanswered])
+    unanswered = [task for task in unanswered_tasks(con, route) if task.task_id not in done]
+    return [*tasks_for(con, rater, route), *unanswered]
 
 
 def read_progress(con: duckdb.DuckDBPyConnection, rater: str) -> list[dict[str, Any]]:

@@ -118,14 +118,14 @@ def _batch(con: duckdb.DuckDBPyConnection, as_of: datetime) -> Mapping[str, Any]
     if batch is None:
         return None
     tasks = con.execute(
-        "SELECT task_id, raters_wanted, status FROM annotation_queue WHERE batch_id = ?",
+        "SELECT task_id, status FROM annotation_queue WHERE batch_id = ?",
         [batch["batch_id"]],
     ).fetchall()
-    settled = {task: wanted for task, wanted, status in tasks if status not in WAITING}
+    settled = [task_id for task_id, status in tasks if status not in WAITING]
     labels = [one.label for one in outcomes_of(con, settled).values() if one.label]
     return {
         **batch,
-        "waiting": sum(status in WAITING for *_, status in tasks),
+        "waiting": sum(status in WAITING for _, status in tasks),
         "labelled": len(labels),
         "bad": sum(label.passed is False for label in labels),
     }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import datetime
 
 import polars as pl
 import pytest
 
 from evalcov_pipeline.core.labels.decision import Purpose
-from evalcov_pipeline.services.labels.tasks import build_tasks, task_id
+from evalcov_pipeline.services.labels.tasks import Task, build_tasks, task_id
 from evalcov_pipeline.storage.schema import tables
 
 ROW = {
@@ -41,6 +42,11 @@ def test_a_task_is_open_and_has_columns_of_the_queue_only(purpose: Purpose) -> N
     assert task.select("purpose", "status", "raters_wanted", "created_at").rows() == [
         (purpose.value, "open", 2, AT)
     ]
+
+
+def test_a_task_knows_every_column_of_the_queue() -> None:
+    columns = [column.name for column in tables()["annotation_queue"].columns]
+    assert sorted(field.name for field in fields(Task)) == sorted(columns)
 
 
 @pytest.mark.parametrize("rows", [{**ROW, "expected": "x"}, {"task_id": "q1"}])
