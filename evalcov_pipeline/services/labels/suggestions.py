@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 import duckdb
 import orjson
@@ -28,15 +29,17 @@ from evalcov_pipeline.services.labels.proposals import (
     NEIGHBOURS,
     Decided,
     Prepared,
-    Row,
+    Proposal,
     decided_by_people,
     waiting_tasks,
 )
 from evalcov_pipeline.services.labels.queue import SUGGESTED, record_labels
+from evalcov_pipeline.services.labels.tasks import Task
 from evalcov_pipeline.services.traffic.texts import redactor
 from evalcov_pipeline.settings import Settings, SuggestionSettings
 from evalcov_pipeline.storage.warehouse import Columns, frame, insert, replace_slice
 
+Row = dict[str, Any]
 ALL_CLUSTERS = "*"
 _OUTCOME = ("human_keep", "human_passed", "human_category", "agreed", "decided_at")
 _ROW: Columns = {
@@ -147,7 +150,7 @@ def summary(prepared: Prepared, report: SuggestionReport) -> dict[str, int | str
 
 def _used(
     settled: Mapping[str, Row],
-    waiting: Iterable[Row],
+    waiting: Iterable[Task],
     prepared: Prepared,
     agreements: Mapping[tuple[str, str], Agreement],
     rules: SuggestionSettings,
@@ -155,17 +158,17 @@ def _used(
 ) -> dict[str, Row]:
     """The rows of `suggestions`, each with what it is used for from now on."""
     rows = dict(settled)
-    open_tasks = {task["task_id"]: task for task in waiting}
+    open_tasks = {task.task_id: task for task in waiting}
     for name, task in open_tasks.items():
         row, proposal = rows.get(name), prepared.proposals.get(name)
-        told = agreements.get((task["cluster_key"], proposal["by"])) if proposal else None
+        told = agreements.get((proposal.cluster_key, proposal.by)) if proposal else None
         use = _use(row, task, proposal, rules, told.state if told else "measuring")
         if use is None:
             rows.pop(name, None)
-        elif row and (use == "withdrawn" or proposal is None):
-            rows[name] = {**row, "use": use}
+        elif proposal is None or use == "withdrawn":
+            rows[name] = {**rows[name], "use": use}
         else:
-            new = dict.fromkeys(_ROW) | (proposal or {}) | {"use": use, "created_at": at}
+            new = dict.fromkeys(_ROW) | vars(proposal) | {"use": use, "created_at": at}
             same = row and all(row[c] == new[c] for c in _ROW if c != "created_at")
             rows[name] = row if row and same else new
     for name, row in rows.items():
@@ -179,7 +182,11 @@ def _used(
 
 
 def _use(
-    row: Row | None, task: Row, proposal: Row | None, rules: SuggestionSettings, state: State
+    row: Row | None,
+    task: Task,
+    proposal: Proposal | None,
+    rules: SuggestionSettings,
+    state: State,
 ) -> str | None:
     """What the suggestion of a waiting task is used for; None if there is none.
 
@@ -189,12 +196,10 @@ def _use(
     seen = row is not None and row["use"] != "audit"
     if proposal is None or (state == "fallen_back" and seen):
         return "withdrawn" if seen else None
-    if state == "fallen_back" or (
-        not seen and (row or in_audit(task["task_id"], rules.audit_share))
-    ):
+    if state == "fallen_back" or (not seen and (row or in_audit(task.task_id, rules.audit_share))):
         return "audit"
-    sure = proposal["confidence"] is not None or state == "holds"
-    by_people = task["raters_wanted"] > 1 or proposal["passed"] is False
+    sure = proposal.confidence is not None or state == "holds"
+    by_people = task.raters_wanted > 1 or proposal.passed is False
     return "accepted" if rules.mode == "accept" and sure and not by_people else "shown"
 
 

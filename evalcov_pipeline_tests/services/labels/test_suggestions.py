@@ -280,8 +280,8 @@ def test_accepted_labels_do_not_vote_and_yield_to_people(desk: Desk) -> None:
     accepted = sorted(name for name, use in desk.uses().items() if use == "accepted")
     desk.queue("third", 10)
     prepared, _ = desk.suggest(mode="accept")
-    for row in prepared.proposals.values():
-        near = orjson.loads(row["neighbours"])
+    for proposal in prepared.proposals.values():
+        near = orjson.loads(proposal.neighbours)
         assert all(one["task_id"].startswith("first") for one in near)
     desk.label(accepted[0], keep=False)
     assert desk.statuses()[accepted[0]] == "rejected"

@@ -117,7 +117,7 @@ def label(settings: Settings) -> None:
 def test_nothing_is_suggested_for_a_whole_session_by_its_last_query(home: Settings) -> None:
     plan(home)
     with warehouse_of(home).reader() as con:
-        waiting = {task["task_id"] for task in waiting_tasks(con)}
+        waiting = {task.task_id for task in waiting_tasks(con)}
     assert waiting == set(asked(home).filter(unit="query")["task_id"]) != set()
 
 
