@@ -19,7 +19,7 @@ from evalcov_pipeline.services.failures.precision import (
     precisions,
 )
 from evalcov_pipeline.services.failures.turns import sampling_frame
-from evalcov_pipeline.services.labels.queue import WAITING, enqueue
+from evalcov_pipeline.services.labels.queue import WAITING, enqueue, supersede
 from evalcov_pipeline.services.traffic.texts import add_texts
 from evalcov_pipeline.services.traffic.turns import TURN
 from evalcov_pipeline.settings import Settings
@@ -117,11 +117,7 @@ def record_week(con: duckdb.DuckDBPyConnection, as_of: datetime, week: FailureWe
         "DELETE FROM annotation_queue WHERE batch_id = ? AND list_contains(?, task_id)",
         [name, task_ids],
     )
-    con.execute(
-        "UPDATE annotation_queue SET status = 'superseded', resolved_at = $2"
-        " WHERE batch_id = $1 AND status != 'superseded'",
-        [name, week.batch.created_at],
-    )
+    supersede(con, [name], week.batch.created_at)
     enqueue(con, tasks)
     add_texts(con, week.batch.texts)
     replace_slice(

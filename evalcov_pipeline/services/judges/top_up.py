@@ -16,7 +16,7 @@ from evalcov_pipeline.services.evals.suite import scored_run
 from evalcov_pipeline.services.judges.admission import judged_tries
 from evalcov_pipeline.services.judges.calibration import Calibration
 from evalcov_pipeline.services.judges.items import ASKED, item_tasks
-from evalcov_pipeline.services.labels.queue import WAITING, enqueue
+from evalcov_pipeline.services.labels.queue import WAITING, enqueue, supersede
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.warehouse import frame, insert
 
@@ -100,11 +100,13 @@ def queue_refused(
         New tasks.
     """
     batch_id = f"{_INSTEAD}{as_of:%Y%m%d}"
-    con.execute(
-        "UPDATE annotation_queue SET status = 'superseded', resolved_at = $4"
-        " WHERE starts_with(batch_id, $1) AND batch_id < $2 AND list_contains($3, status)",
-        [_INSTEAD, batch_id, list(WAITING), at],
+    earlier = frame(
+        con,
+        "SELECT DISTINCT batch_id FROM annotation_queue"
+        " WHERE starts_with(batch_id, $1) AND batch_id < $2",
+        [_INSTEAD, batch_id],
     )
+    supersede(con, earlier["batch_id"].to_list(), at)
     run = scored_run(con, as_of)
     if run is None or _asked(con, _INSTEAD, batch_id):
         return 0

@@ -122,10 +122,21 @@ def enqueue(con: duckdb.DuckDBPyConnection, tasks: pl.DataFrame) -> int:
     return insert(con, "annotation_queue", tasks.filter(~pl.col("task_id").is_in(known)))
 
 
-def supersede(con: duckdb.DuckDBPyConnection, plan_ids: Collection[str], at: datetime) -> int:
-    """Close the undecided tasks of plans that a newer plan takes the place of."""
-    condition = "list_contains($1, plan_id) AND list_contains($2, status)"
-    parameters = [list(plan_ids), list(WAITING)]
+def supersede(con: duckdb.DuckDBPyConnection, asking: Collection[str], at: datetime) -> int:
+    """Close the tasks that wait of plans and batches that a newer one takes the place of.
+
+    Args:
+        con: a writing connection.
+        asking: ids of the plans and batches whose tasks they are.
+        at: instant, naive UTC.
+
+    Returns:
+        How many tasks that closes.
+    """
+    condition = (
+        "(list_contains($1, plan_id) OR list_contains($1, batch_id)) AND list_contains($2, status)"
+    )
+    parameters = [list(asking), list(WAITING)]
     count = con.execute(
         f"SELECT count(*) FROM annotation_queue WHERE {condition}", parameters
     ).fetchall()[0][0]
