@@ -161,11 +161,8 @@ def ingest_label_files(
     )
     if report.new or report.changed or report.outdated:
         from evalcov_pipeline.cli import jobs
-        from evalcov_pipeline.defs.support import events
 
-        jobs.announce(
-            settings, events.LABELS, events.labelled(report.decided, merged.waiting_of_plans)
-        )
+        jobs.announce_labels(settings, report.decided, merged)
     return report.rejected
 
 

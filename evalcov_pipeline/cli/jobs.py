@@ -15,10 +15,11 @@ from sqlalchemy.exc import DatabaseError
 
 from evalcov_pipeline.cli.progress import say
 from evalcov_pipeline.definitions import build_definitions
-from evalcov_pipeline.defs.support import step_lines
+from evalcov_pipeline.defs.support import events, step_lines
 from evalcov_pipeline.defs.support.partitions import PARTITION_RANGE, now
 from evalcov_pipeline.errors import BadInput, CheckFailed
 from evalcov_pipeline.services.home import warehouse_of
+from evalcov_pipeline.services.labels.merging import MergeReport
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.files import held_by_nobody, locked, write_whole
 from evalcov_pipeline.storage.lake import days_pending
@@ -154,6 +155,11 @@ def announce(settings: Settings, asset: str, metadata: dict[str, Any]) -> None:
     """Record that an asset which no job makes has new rows, so that the UI and sensors see it."""
     with instance(settings) as on:
         on.report_runless_asset_event(dg.AssetMaterialization(asset, metadata=metadata))
+
+
+def announce_labels(settings: Settings, decided: int, merged: MergeReport) -> None:
+    """Announce labels that came: how many tasks they decided, and what became of the suite."""
+    announce(settings, events.LABELS, events.labelled(decided, merged.waiting_of_plans))
 
 
 def bring_traces_up_to_date(settings: Settings, on: dg.DagsterInstance) -> int:

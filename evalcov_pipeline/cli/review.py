@@ -117,11 +117,8 @@ def _finish(settings: Settings, before: int) -> None:
         say("no label was given; the cases wait for the next `evalcov review`")
         return
     from evalcov_pipeline.cli import jobs
-    from evalcov_pipeline.defs.support import events
 
-    jobs.announce(
-        settings, events.LABELS, events.labelled(reviewed.decided, merged.waiting_of_plans)
-    )
+    jobs.announce_labels(settings, reviewed.decided, merged)
     click.echo(f"labels given: {reviewed.given}, taken back: {reviewed.taken_back}")
     click.echo(
         f"cases added: {merged.added}, changed: {merged.changed}, retired: {merged.retired};"

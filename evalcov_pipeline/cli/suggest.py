@@ -19,16 +19,14 @@ def command(as_json: bool) -> None:
     they do not falls back to people.
     """
     from evalcov_pipeline.cli import jobs
-    from evalcov_pipeline.defs.support import events
     from evalcov_pipeline.defs.support.partitions import now
     from evalcov_pipeline.services.labels.arrival import suggest_labels
 
     settings = get_settings()
     suggested = suggest_labels(settings, now())
     jobs.announce(settings, "suggestions", suggested.counts)
-    if merged := suggested.merged:
-        facts = events.labelled(suggested.labels, merged.waiting_of_plans)
-        jobs.announce(settings, events.LABELS, facts)
+    if suggested.merged:
+        jobs.announce_labels(settings, suggested.labels, suggested.merged)
     rows = suggested.agreement.to_dicts()
     if as_json:
         mode = settings.suggestions.mode
