@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from evalcov_pipeline.core.traffic.turns import SPANS
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats import find
-from evalcov_pipeline.formats.annotations import Answer
+from evalcov_pipeline.formats.annotations import LabelRow
 from evalcov_pipeline.formats.lines import Reject
 from evalcov_pipeline.formats.traces import TraceOptions
 from evalcov_pipeline_tests import otlp_lines
@@ -314,7 +314,7 @@ def survives(kind: str, file: HostileFile, folder: Path) -> str:
             )
             assert item["started_at"].is_between(datetime(1990, 1, 1), LATEST).all()
             good += item.height
-        elif isinstance(item, Answer):
+        elif isinstance(item, LabelRow):
             assert item.label is None or (item.label["task_id"] and item.label["rater"])
             assert isinstance(item.raw, str)
             good += 1

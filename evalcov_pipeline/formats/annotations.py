@@ -38,7 +38,7 @@ _WHOLE_AS_FLOAT = re.compile(r"\d+\.0+")
 
 
 @dataclass(frozen=True)
-class Answer:
+class LabelRow:
     """What one row of a file, or one annotation of a task, says.
 
     Attributes:
@@ -61,7 +61,7 @@ def read(
     rater: str | None = None,
     *,
     suffix: str | None = None,
-) -> Iterator[Answer | Reject]:
+) -> Iterator[LabelRow | Reject]:
     """Labels with every field of the contract; fields that nobody knows are left aside.
 
     Args:
@@ -81,7 +81,7 @@ def read(
             continue
         number, row = item
         try:
-            yield Answer(number, label(row, mapping or {}, latest, rater), fields.raw(row))
+            yield LabelRow(number, label(row, mapping or {}, latest, rater), fields.raw(row))
         except Unreadable as error:
             yield Reject(str(path), number, str(error), fields.raw(row))
 

@@ -17,7 +17,14 @@ import orjson
 
 from evalcov_pipeline.core.labels.decision import Purpose
 from evalcov_pipeline.formats import fields
-from evalcov_pipeline.formats.annotations import FIELDS, LABEL, Answer, dialogue, label, to_fill_in
+from evalcov_pipeline.formats.annotations import (
+    FIELDS,
+    LABEL,
+    LabelRow,
+    dialogue,
+    label,
+    to_fill_in,
+)
 from evalcov_pipeline.formats.lines import Reject, Unreadable, json_lines
 
 NAME = "labelstudio"
@@ -71,7 +78,7 @@ def read(
     mapping: Mapping[str, str] | None = None,
     latest: datetime = datetime.max,
     rater: str | None = None,
-) -> Iterator[Answer | Reject]:
+) -> Iterator[LabelRow | Reject]:
     """Labels of an export as JSON or JSON_MIN, one per annotation that was not cancelled.
 
     A rater is the `completed_by` of an annotation: an e-mail address where the export has one, else
@@ -96,7 +103,7 @@ def read(
             try:
                 row = _row(task, annotation, mapping or {})
                 values = label(row, mapping or {}, latest, rater) if row else None
-                yield Answer(number, values, fields.raw(annotation))
+                yield LabelRow(number, values, fields.raw(annotation))
             except Unreadable as error:
                 yield Reject(str(path), number, str(error), fields.raw(annotation))
 

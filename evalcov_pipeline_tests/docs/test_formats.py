@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from evalcov_pipeline.formats import FORMATS, detect
-from evalcov_pipeline.formats.annotations import Answer
+from evalcov_pipeline.formats.annotations import LabelRow
 from evalcov_pipeline.formats.traces import TraceOptions
 from evalcov_pipeline_tests.docs.pages import ROOT
 
@@ -37,4 +37,4 @@ def test_example_is_read_whole(kind: str, tmp_path: Path) -> None:
     rows = sum(len(item) if kind == "traces" else 1 for item in read)
     assert rows == EXAMPLES[kind].count("\n")
     for item in read:
-        assert isinstance(item, pl.DataFrame if kind == "traces" else tuple | Answer), item
+        assert isinstance(item, pl.DataFrame if kind == "traces" else tuple | LabelRow), item

@@ -14,7 +14,7 @@ import duckdb
 
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats import AUTO, HOPELESS, find, nothing_read
-from evalcov_pipeline.formats.annotations import Answer
+from evalcov_pipeline.formats.annotations import LabelRow
 from evalcov_pipeline.formats.fields import EARLIEST
 from evalcov_pipeline.formats.lines import Reject
 from evalcov_pipeline.services.home import publish, warehouse_of
@@ -40,7 +40,7 @@ _NO_ITEM = (
 
 @dataclass(frozen=True)
 class AnnotationsReport:
-    """What an import of labels did, by number of rows; see `storage.annotation.LabelReport`.
+    """What an import of labels did, by number of rows; see `LabelReport`.
 
     Attributes:
         files: files read.
@@ -72,19 +72,19 @@ class _File:
     Attributes:
         path: where it is.
         via: name of its format.
-        answers: rows with a label.
+        labels: rows with a label.
         empty: rows on which nobody has said anything.
         rejects: its rows in the quarantine.
     """
 
     path: Path
     via: str
-    answers: list[Answer]
+    labels: list[LabelRow]
     empty: int
     rejects: Quarantine
 
-    def reject(self, answer: Answer, reason: str) -> None:
-        self.rejects.add(Reject(str(self.path), answer.line, reason, answer.raw))
+    def reject(self, row: LabelRow, reason: str) -> None:
+        self.rejects.add(Reject(str(self.path), row.line, reason, row.raw))
 
 
 def ingest_annotations(
@@ -127,7 +127,7 @@ def ingest_annotations(
             reader = find("annotations", path, format)
             rows = reader.read(path, mapping, latest(at), rater)
             file = _read(path, reader.name, rows, rejects, at, progress)
-            if not file.empty and not file.answers:
+            if not file.empty and not file.labels:
                 raise nothing_read(
                     "annotations", path, rejects.count, rejects.first, settings.quarantine
                 )
@@ -152,27 +152,27 @@ def ingest_annotations(
 def _read(
     path: Path,
     via: str,
-    rows: Iterable[Answer | Reject],
+    rows: Iterable[LabelRow | Reject],
     rejects: Quarantine,
     at: datetime,
     progress: Callable[[Path, int], None] | None,
 ) -> _File:
     """Read a file, or the beginning of one in which nothing can be read."""
-    answers: list[Answer] = []
+    labels: list[LabelRow] = []
     empty = 0
     for row in rows:
         if isinstance(row, Reject):
             rejects.add(row)
-            if not empty and not answers and rejects.count == HOPELESS:
+            if not empty and not labels and rejects.count == HOPELESS:
                 break
         elif row.label is None:
             empty += 1
         else:
             row.label["at"] = row.label["at"] or _written(path, at)
-            answers.append(row)
+            labels.append(row)
             if progress:
-                progress(path, len(answers))
-    return _File(path, via, answers, empty, rejects)
+                progress(path, len(labels))
+    return _File(path, via, labels, empty, rejects)
 
 
 def _record(
@@ -184,12 +184,12 @@ def _record(
 ) -> LabelReport:
     """Record the labels of a file; those that cannot be taken go into the quarantine."""
     taken = []
-    for answer in file.answers:
-        if reason := contradicting.get(_said_when(answer)):
-            file.reject(answer, reason)
+    for row in file.labels:
+        if reason := contradicting.get(_said_when(row)):
+            file.reject(row, reason)
         else:
-            taken.append(answer)
-    labels = [answer.label or {} for answer in taken]
+            taken.append(row)
+    labels = [row.label or {} for row in taken]
     tasks = tasks_of_labels(con, settings, labels, at)
     report = record_labels(
         con,
@@ -212,19 +212,19 @@ def _written(path: Path, now: datetime) -> datetime:
     return written if EARLIEST <= written <= now else now
 
 
-def _said_when(answer: Answer) -> tuple[Any, ...]:
+def _said_when(row: LabelRow) -> tuple[Any, ...]:
     """Task, rater and time of a label."""
-    assert answer.label is not None
-    return answer.label["task_id"], answer.label["rater"], answer.label["at"]
+    assert row.label is not None
+    return row.label["task_id"], row.label["rater"], row.label["at"]
 
 
 def _contradictions(files: Iterable[_File]) -> dict[tuple[Any, ...], str]:
     """Why labels with this task, rater and time cannot be taken."""
     labels: dict[tuple[Any, ...], list[tuple[str, dict[str, Any]]]] = defaultdict(list)
     for file in files:
-        for answer in file.answers:
-            place = f"{file.path.name}, line {answer.line}"
-            labels[_said_when(answer)].append((place, answer.label or {}))
+        for row in file.labels:
+            place = f"{file.path.name}, line {row.line}"
+            labels[_said_when(row)].append((place, row.label or {}))
     return {
         key: f"{key[1]} says different things about {key[0]} at the same time"
         f" ({'; '.join(place for place, _ in places)}): leave one of them"
