@@ -98,12 +98,12 @@ class Submission:
 
     @property
     def rating(self) -> Rating:
-        """What was typed about a case."""
+        """What was typed about a task."""
         return rating_typed(self.form)
 
     @property
     def task_id(self) -> str:
-        """The case that it was typed about."""
+        """The task that it was typed about."""
         return self.form.get("task_id", "")
 
 
@@ -132,7 +132,7 @@ class Site:
     # What is shown
 
     def show(self, request: Request) -> Response:
-        """The case on the screen, or what comes after the last one."""
+        """The task on the screen, or what comes after the last one."""
         seat = self._desk.seat(request.cookies.get(self._cookie))
         if seat is None:
             return self.show_start(request)
@@ -157,7 +157,7 @@ class Site:
         typed: Rating | None = None,
         problem: str | None = None,
     ) -> Response:
-        """The case on the screen of a seat, filled with what was typed or taken over."""
+        """The task on the screen of a seat, filled with what was typed or taken over."""
         with self._warehouse.reader() as con:
             progress = pages.progress(read_progress(con, seat.rater), seat.route)
             view = view_task(con, seat.task_id, self._neighbourhood) if seat.task_id else None
@@ -243,7 +243,7 @@ class Site:
         return None
 
     def skip(self, sent: Submission) -> None:
-        """Put a case off; what was typed is kept for later."""
+        """Put a task off; what was typed is kept for later."""
         seat = _seat(sent)
         self._keep_draft(sent)
         seat.skipped.add(sent.task_id)
@@ -251,7 +251,7 @@ class Site:
         self._give_next(seat)
 
     def undo(self, sent: Submission) -> Response | None:
-        """Take the last label back and show its case again."""
+        """Take the last label back and show its task again."""
         seat = _seat(sent)
         self._keep_draft(sent)
         if not seat.labelled:

@@ -1,6 +1,6 @@
 """Who labels what right now: one seat per browser, in the memory of one server.
 
-A case on somebody's screen is offered to nobody else for some minutes, unless more labels are
+A task on somebody's screen is offered to nobody else for some minutes, unless more labels are
 wanted. That only avoids double work: whether a label still counts is decided when it is recorded.
 """
 
@@ -16,7 +16,7 @@ from evalcov_pipeline.services.labels.rating import Rating
 from evalcov_pipeline.services.labels.tasks import Task
 
 LEASE = timedelta(minutes=10)
-"""How long a case stays with the browser that it was given to."""
+"""How long a task stays with the browser that it was given to."""
 
 
 @dataclass
@@ -26,11 +26,11 @@ class Seat:
     Attributes:
         rater: who sits there.
         route: the queue that is worked on; None for all.
-        task_id: the case on the screen; None once nothing is left.
+        task_id: the task on the screen; None once nothing is left.
         since: when it was given.
-        skipped: cases put off.
-        labelled: cases labelled from here, oldest first.
-        drafts: what was typed about cases that are not labelled yet.
+        skipped: tasks put off.
+        labelled: tasks labelled from here, oldest first.
+        drafts: what was typed about tasks that are not labelled yet.
         notice: what the last action did, for the rater.
     """
 
@@ -68,11 +68,11 @@ class Desk:
         self._seats.pop(name or "", None)
 
     def give(self, seat: Seat, task_id: str | None, at: datetime) -> None:
-        """Put a case, or none, on the screen of a seat."""
+        """Put a task, or none, on the screen of a seat."""
         seat.task_id, seat.since = task_id, at
 
     def give_next(self, seat: Seat, waiting: Sequence[Task], at: datetime) -> None:
-        """Give the first case that waits for this rater, was not put off and is free.
+        """Give the first task that waits for this rater, was not put off and is free.
 
         Args:
             seat: who gets it.
@@ -90,7 +90,7 @@ class Desk:
         self.give(seat, next(free, None), at)
 
     def _free(self, seat: Seat, task_id: str, wanted: int, at: datetime) -> bool:
-        """Whether fewer other people have the case on their screens than labels are wanted."""
+        """Whether fewer other people have the task on their screens than labels are wanted."""
         others = [
             other.rater
             for other in self._seats.values()
