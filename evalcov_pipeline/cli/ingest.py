@@ -216,7 +216,7 @@ def ingest_incident_files(
         from evalcov_pipeline.cli import jobs
         from evalcov_pipeline.defs.assets import incidents
 
-        jobs.announce(settings, incidents.INCIDENTS, incidents.imported(report))
+        jobs.announce(settings, incidents.INCIDENTS, incidents.facts_of(report))
     return report
 
 

@@ -15,7 +15,7 @@ recorded = [
 """External, without dependencies: what happened is where the graph is cut."""
 
 
-def imported(report: IncidentsReport) -> dict[str, dg.IntMetadataValue]:
+def facts_of(report: IncidentsReport) -> dict[str, dg.IntMetadataValue]:
     """Metadata of incidents that came: how many there are now, and how well they are guarded."""
     counts = {status: len(names) for status, names in report.states.items()}
     facts = {status: dg.MetadataValue.int(count) for status, count in counts.items()}

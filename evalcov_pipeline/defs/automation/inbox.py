@@ -8,7 +8,7 @@ from datetime import timedelta
 import dagster as dg
 from pydantic import BaseModel
 
-from evalcov_pipeline.defs.assets.incidents import INCIDENTS, imported
+from evalcov_pipeline.defs.assets.incidents import INCIDENTS, facts_of
 from evalcov_pipeline.defs.automation.jobs import daily_traces
 from evalcov_pipeline.defs.automation.requests import MAX_ATTEMPTS, Request, advance
 from evalcov_pipeline.defs.support.events import LABELS, VERDICTS, labelled
@@ -46,7 +46,7 @@ def take_files(
         elif isinstance(outcome, VerdictsReport):
             context.log_event(dg.AssetMaterialization(VERDICTS, metadata=asdict(outcome)))
         elif isinstance(outcome, IncidentsReport):
-            context.log_event(dg.AssetMaterialization(INCIDENTS, metadata=imported(outcome)))
+            context.log_event(dg.AssetMaterialization(INCIDENTS, metadata=facts_of(outcome)))
 
 
 @dg.job(executor_def=dg.in_process_executor)

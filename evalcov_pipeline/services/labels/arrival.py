@@ -115,7 +115,11 @@ def reviewed_since(settings: Settings, label: int, at: datetime) -> Reviewed:
     if not given and not taken_back:
         return Reviewed(0, 0, 0, None)
     with warehouse.writer() as con:
-        _demand_whole_ledger(con, "the labels are kept, but nothing joined the suite")
+        if (event := broken_link(con)) is not None:
+            raise CheckFailed(
+                f"labels given: {given}, taken back: {taken_back}; they are kept, but the ledger is"
+                f" broken at event {event}: nothing joined the suite; see `evalcov doctor`"
+            )
         decided = con.execute(
             "SELECT count(*) FROM annotation_queue"
             " WHERE (status IN ('kept', 'rejected') OR merged_at IS NOT NULL)"
@@ -143,14 +147,11 @@ def suggest_labels(settings: Settings, at: datetime) -> Suggested:
         report = record(con, prepared, settings, at)
         labels = report.accepted + report.withdrawn
         if labels:
-            _demand_whole_ledger(con, "nothing was suggested, since accepted labels go into it")
+            if (event := broken_link(con)) is not None:
+                raise CheckFailed(
+                    "nothing was suggested: the ledger, which accepted labels go into, is broken"
+                    f" at event {event}; see `evalcov doctor`"
+                )
             merged = labels_arrived(con, settings, at).merged
     publish(settings)
     return Suggested(summary(prepared, report), labels, merged, report.agreement)
-
-
-def _demand_whole_ledger(con: duckdb.DuckDBPyConnection, consequence: str) -> None:
-    if (event := broken_link(con)) is not None:
-        raise CheckFailed(
-            f"the ledger is broken at event {event}: {consequence}; see `evalcov doctor`"
-        )

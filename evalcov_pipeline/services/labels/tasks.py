@@ -12,6 +12,7 @@ import orjson
 import polars as pl
 
 from evalcov_pipeline.core.labels.decision import Purpose, Status
+from evalcov_pipeline.errors import BadInput
 
 _LETTERS = {
     Purpose.NEW_CASE: "q",
@@ -60,7 +61,17 @@ class Task:
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Task:
-        """The task in a row of the table."""
+        """The task in a row of the table.
+
+        Raises:
+            BadInput: a purpose that nobody knows.
+        """
+        if row["purpose"] not in set(Purpose):
+            raise BadInput(
+                what=f"task {row['task_id']} has the purpose {row['purpose']!r}",
+                where="annotation_queue.purpose",
+                what_to_do=f"make it one of {', '.join(Purpose)}",
+            )
         return cls(**{**row, "purpose": Purpose(row["purpose"])})
 
 

@@ -82,7 +82,10 @@ def test_labels_outlive_a_broken_ledger_but_nothing_joins_the_suite(home: Settin
         con.execute("UPDATE eval_case_events SET actor = 'eve' WHERE event_id = 1")
     before = newest_label(home)
     say(home, "task-1")
-    with pytest.raises(CheckFailed, match="broken at event 1: the labels are kept"):
+    with pytest.raises(
+        CheckFailed,
+        match="given: 1, taken back: 0; they are kept, but the ledger is broken at event 1",
+    ):
         reviewed_since(home, before, NOW + timedelta(hours=1))
     assert newest_label(home) == before + 1
     with warehouse_of(home).reader() as con:

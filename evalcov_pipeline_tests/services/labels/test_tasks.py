@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from evalcov_pipeline.core.labels.decision import Purpose
+from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.services.labels.tasks import Task, build_tasks, task_id
 from evalcov_pipeline.storage.schema import tables
 
@@ -53,3 +54,9 @@ def test_a_task_knows_every_column_of_the_queue() -> None:
 def test_a_row_that_is_no_task_is_refused(rows: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="columns"):
         build_tasks(pl.DataFrame([rows]), Purpose.NEW_CASE, raters_wanted=1, created_at=AT)
+
+
+def test_a_row_with_an_unknown_purpose_is_named() -> None:
+    row = {**ROW, "purpose": "audit", "raters_wanted": 1, "created_at": AT}
+    with pytest.raises(BadInput, match="task q1 has the purpose 'audit'"):
+        Task.of(row)
