@@ -113,7 +113,7 @@ def test_running_a_week_again_changes_nothing(scored: Settings, copy: Settings) 
 
 
 def test_row_order_and_file_split_do_not_matter(scored: Settings, tmp_path: Path) -> None:
-    settings = quick_settings(tmp_path / "home")
+    settings = quick_settings(tmp_path / "home", failures=scored.failures)
     rows = turns()
     np.random.default_rng(9).shuffle(rows)  # type: ignore[arg-type]
     for part in range(3):
