@@ -17,12 +17,12 @@ class BadInput(Exception):
     """
 
     def __init__(self, what: str, where: str, what_to_do: str) -> None:
-        super().__init__(_one_line(f"{what} ({where}): {what_to_do}"))
+        super().__init__(one_line(f"{what} ({where}): {what_to_do}"))
         self.what = what
         self.where = where
         self.what_to_do = what_to_do
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """A message that holds what files hold, without what moves a terminal's cursor."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from evalcov_pipeline.cli import CHECK_FAILED
+from evalcov_pipeline.errors import one_line
 from evalcov_pipeline.settings import get_settings
 
 
@@ -16,5 +17,7 @@ def command() -> int:
     failed = False
     for check in checks(get_settings()):
         failed |= not check.passed
-        click.echo(f"{'ok  ' if check.passed else 'FAIL'}  {check.name:<22} {check.finding}")
+        click.echo(
+            f"{'ok  ' if check.passed else 'FAIL'}  {check.name:<22} {one_line(check.finding)}"
+        )
     return CHECK_FAILED if failed else 0

@@ -26,7 +26,7 @@ from evalcov_pipeline.settings import DEMO_MARK, Settings, get_settings
 Kind = Literal["traces", "evals", "results"]
 _DEMO_DATA = (
     "lake", "taxonomies", "quarantine", "warehouse.duckdb", "published.duckdb", "dagster",
-    "backups", DEMO_MARK,
+    DEMO_MARK,
 )  # fmt: skip
 
 

@@ -64,14 +64,14 @@ def checks(settings: Settings) -> Iterator[Check]:
     warehouse = warehouse_of(settings)
     try:
         with warehouse.rehearsal() as (con, steps):
-            of_data = [
-                _version(warehouse.version(), steps),
-                _tables(con, settings),
-                _ledger(con),
-                _regression_cases(con),
-                _incidents(con),
-                _taxonomies(con, settings, model.finding if model.passed else None),
-            ]
+            of_data = [_version(warehouse.version(), steps), _tables(con, settings)]
+            if of_data[-1].passed:
+                of_data += [
+                    _ledger(con),
+                    _regression_cases(con),
+                    _incidents(con),
+                    _taxonomies(con, settings, model.finding if model.passed else None),
+                ]
     except BadInput as error:
         yield Check("warehouse", False, str(error))
         return
@@ -108,7 +108,9 @@ def _model(settings: Settings) -> Check:
 
 def _version(of_home: int, steps: list[str]) -> Check:
     finding = f"the home's is {of_home}, the code's is {schema.newest()}"
-    if steps:
+    if of_home == 0:
+        finding = f"the warehouse is empty yet, the code's is {schema.newest()}"
+    elif steps:
         finding += (
             f"; the next command that opens the home copies the warehouse to {BACKUPS}/ and"
             f" migrates it ({'; '.join(steps)}); checked below as it would then be"

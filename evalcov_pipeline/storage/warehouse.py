@@ -26,7 +26,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from evalcov_pipeline.errors import BadInput
+from evalcov_pipeline.errors import BadInput, one_line
 from evalcov_pipeline.storage import schema
 from evalcov_pipeline.storage.files import locked, move, unfinished
 
@@ -60,13 +60,14 @@ class Warehouse:
         with self._locked(), unfinished(self.path.parent) as folder, _naming_trouble(self.path):
             new = self._copied(folder)
             with _attached(new) as con:
-                version = self._version(con)
+                version = schema.version(con, self.path)
                 if version == 0:
                     schema.create(con)
                 elif version < schema.newest():
                     self._migrate(con, version, new, folder)
                 con.begin()
-                yield con
+                with schema.explained(con, self.path):
+                    yield con
                 con.commit()
                 con.execute("CHECKPOINT")
             move(new, self.path)
@@ -81,11 +82,12 @@ class Warehouse:
         if not self.path.exists():
             self.bring_up_to_date()
         with self._opened() as con:
-            if self._version(con) == schema.newest():
-                yield con
+            if schema.version(con, self.path) == schema.newest():
+                with schema.explained(con, self.path):
+                    yield con
                 return
         self.bring_up_to_date()
-        with self._opened() as con:
+        with self._opened() as con, schema.explained(con, self.path):
             yield con
 
     def publish(self, target: Path) -> int:
@@ -137,7 +139,7 @@ class Warehouse:
         if not self.path.exists():
             return 0
         with self._opened() as con:
-            return self._version(con)
+            return schema.version(con, self.path)
 
     @contextmanager
     def rehearsal(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, list[str]]]:
@@ -151,15 +153,20 @@ class Warehouse:
         """
         version = self.version()
         if version == schema.newest():
-            with self._opened() as con:
+            with self._opened() as con, schema.explained(con, self.path):
                 yield con, []
             return
         with (
             tempfile.TemporaryDirectory() as folder,
             _naming_trouble(self.path),
-            _attached(self._copied(Path(folder))) as con,
+            _attached(self._copied(Path(folder), with_log=True)) as con,
         ):
-            yield con, schema.migrate(con, version, self.path)
+            if version == 0:
+                schema.create(con)
+                steps = ["all tables are made"]
+            else:
+                steps = schema.migrate(con, version, self.path)
+            yield con, steps
 
     def _migrate(
         self, con: duckdb.DuckDBPyConnection, version: int, new: Path, folder: Path
@@ -173,7 +180,7 @@ class Warehouse:
         move(migrated, self.path)
         _log.warning(
             "home brought from version %d to %d (%s); the warehouse of before is %s",
-            version, schema.newest(), "; ".join(done), backup,
+            version, schema.newest(), one_line("; ".join(done)), one_line(str(backup)),
         )  # fmt: skip
 
     def _backed_up(self, version: int, folder: Path) -> Path:
@@ -191,13 +198,23 @@ class Warehouse:
                 return backup
         raise AssertionError("numbers do not end")
 
-    def _copied(self, folder: Path) -> Path:
-        """A copy of the file in a folder; where there is no file yet, the place of a new one."""
+    def _copied(self, folder: Path, *, with_log: bool = False) -> Path:
+        """A copy of the file in a folder; where there is no file yet, the place of a new one.
+
+        Args:
+            folder: where to copy to.
+            with_log: if another program left a log of writes beside the file, take it into the copy
+                alone. Otherwise the file takes it in first, for which the lock must be held.
+        """
         copy = folder / self.path.name
         if self.path.exists():
-            if self.path.with_name(f"{self.path.name}.wal").exists():
-                duckdb.connect(self.path).close()  # takes in what another program left there
+            logged = _log_of(self.path).exists()
+            if logged and not with_log:
+                duckdb.connect(self.path).close()
             shutil.copyfile(self.path, copy)
+            if logged and with_log:
+                shutil.copyfile(_log_of(self.path), _log_of(copy))
+                duckdb.connect(copy).close()
         return copy
 
     @contextmanager
@@ -206,15 +223,15 @@ class Warehouse:
             con.execute("SET TimeZone = 'UTC'")
             yield con
 
-    def _version(self, con: duckdb.DuckDBPyConnection) -> int:
-        version = schema.version(con)
-        schema.refuse_newer(con, version, self.path)
-        return version
-
     def _locked(self) -> AbstractContextManager[None]:
         return locked(
             self.path.with_suffix(".lock"), "the warehouse", timeout_s=self.lock_timeout_s
         )
+
+
+def _log_of(path: Path) -> Path:
+    """Where DuckDB puts writes that the file has not taken in yet."""
+    return path.with_name(f"{path.name}.wal")
 
 
 @contextmanager

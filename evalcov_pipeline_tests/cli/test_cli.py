@@ -123,6 +123,56 @@ def test_doctor_says_that_a_newer_release_wrote_the_home(home: Path, run: Run) -
     assert "this home is of version 99" in line
 
 
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("DROP TABLE eval_cases", "table eval_cases: expected a table, found none"),
+        ("DELETE FROM warehouse_schema", "version of this home cannot be told"),
+        (
+            "DROP TABLE trace_sample; CREATE VIEW trace_sample AS SELECT 1 AS x",
+            "table trace_sample: expected a table, found none",
+        ),
+        ("ALTER TABLE warehouse_schema DROP written_by", "column written_by: expected VARCHAR"),
+    ],
+)
+def test_doctor_says_of_damaged_tables_what_is_wrong_and_checks_no_data(
+    home: Path, run: Run, damage: str, said: str
+) -> None:
+    publish(get_settings())
+    with duckdb.connect(home / "warehouse.duckdb") as con:
+        con.execute(damage)
+    code, out, _ = run("doctor")
+    assert code == CHECK_FAILED
+    (line,) = [line for line in out.splitlines() if line.startswith("FAIL")]
+    assert said in line
+    assert "chain" not in out
+
+
+def test_doctor_is_content_with_an_empty_warehouse(home: Path, run: Run) -> None:
+    home.mkdir()
+    duckdb.connect(home / "warehouse.duckdb").close()
+    before = (home / "warehouse.duckdb").read_bytes()
+    _, out, _ = run("doctor")
+    assert "the warehouse is empty yet" in out
+    assert (home / "warehouse.duckdb").read_bytes() == before
+
+
+def test_a_table_that_is_gone_is_named_by_the_command_that_needs_it(home: Path, run: Run) -> None:
+    publish(get_settings())
+    with duckdb.connect(home / "warehouse.duckdb") as con:
+        con.execute("DROP TABLE annotation_queue")
+    code, _, err = run("export", "queue", "--out", str(home / "queue"))
+    assert code == BAD_INPUT
+    assert "table annotation_queue: expected a table, found none" in err
+
+
+def test_a_home_with_a_line_break_in_its_name_takes_one_line(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(tmp_path / "a\nhome", monkeypatch)
+    assert all(line.startswith(("ok ", "FAIL ")) for line in run("doctor")[1].splitlines())
+
+
 def written_by_a_newer_release(home: Path) -> None:
     """Let the warehouse and the published copy say that they are of version 99."""
     publish(get_settings())
@@ -189,8 +239,11 @@ def test_imports_refuse_a_demo_home_unless_told_to_replace_it(
     code, _, err = run("ingest", "traces", path)
     assert code == BAD_INPUT
     assert "--replace-demo" in err
+    (home / "backups").mkdir()
+    (home / "backups" / "warehouse-v1.duckdb").write_text("kept for good")
     assert run("ingest", "traces", path, "--replace-demo")[0] == 0
     assert not (home / ".demo").exists()
+    assert (home / "backups" / "warehouse-v1.duckdb").read_text() == "kept for good"
 
 
 @pytest.mark.parametrize("extension", ["jsonl", "csv"])

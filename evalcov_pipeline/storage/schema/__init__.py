@@ -15,10 +15,10 @@ from evalcov_pipeline.storage.schema.layout import Difference, differences, layo
 from evalcov_pipeline.storage.schema.versions import (
     create,
     deviations,
+    explained,
     migrate,
     migrations,
     newest,
-    refuse_newer,
     version,
 )
 
@@ -31,11 +31,11 @@ __all__ = [
     "definitions",
     "deviations",
     "differences",
+    "explained",
     "layouts",
     "migrate",
     "migrations",
     "newest",
-    "refuse_newer",
     "tables",
     "version",
 ]

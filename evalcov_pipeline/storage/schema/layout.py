@@ -37,19 +37,24 @@ class Difference:
 
 
 def layouts(con: duckdb.DuckDBPyConnection) -> dict[str, TableLayout]:
-    """TableLayout of every table of the current database by name."""
+    """TableLayout of every table of the current database by name in lower case.
+
+    DuckDB finds a table in whatever case its name is asked for. Other schemas than `main` are not
+    the pipeline's.
+    """
     tables: dict[str, TableLayout] = {}
     columns = con.execute(
-        "SELECT table_name, column_name, data_type || if(is_nullable, '', ' NOT NULL')"
+        "SELECT lower(table_name), column_name, data_type || if(is_nullable, '', ' NOT NULL')"
         " FROM duckdb_columns() SEMI JOIN duckdb_tables() USING (database_name, table_oid)"
-        " WHERE database_name = current_database() AND NOT internal"
+        " WHERE database_name = current_database() AND schema_name = 'main' AND NOT internal"
         " ORDER BY table_name, column_index"
     )
     for table, column, type_ in columns.fetchall():
         tables.setdefault(table, TableLayout()).columns[column] = type_
     keys = con.execute(
-        "SELECT table_name, constraint_column_names FROM duckdb_constraints()"
-        " WHERE database_name = current_database() AND constraint_type = 'PRIMARY KEY'"
+        "SELECT lower(table_name), constraint_column_names FROM duckdb_constraints()"
+        " WHERE database_name = current_database() AND schema_name = 'main'"
+        " AND constraint_type = 'PRIMARY KEY'"
     )
     for table, key in keys.fetchall():
         tables[table].key = tuple(key)

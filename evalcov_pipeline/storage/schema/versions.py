@@ -7,8 +7,8 @@ A home made before versions had numbers counts as version 1. Every later version
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -19,9 +19,14 @@ import duckdb
 
 from evalcov_pipeline import __version__
 from evalcov_pipeline.errors import BadInput
-from evalcov_pipeline.storage.schema.definitions import VERSIONS, create_tables, describe
+from evalcov_pipeline.storage.schema.definitions import (
+    VERSIONS,
+    create_tables,
+    definitions,
+    describe,
+)
 from evalcov_pipeline.storage.schema.layout import Difference, differences, layouts
-from evalcov_pipeline.storage.schema.repair import repair
+from evalcov_pipeline.storage.schema.repair import UNFIT, repair
 
 _FILE = re.compile(r"(\d{4})_\w+\.sql")
 _FIRST = 1
@@ -68,30 +73,66 @@ def newest() -> int:
     return migrations()[-1].version
 
 
-def version(con: duckdb.DuckDBPyConnection) -> int:
-    """Version of the connected warehouse or published copy; 0 for an empty database."""
-    try:
-        rows = con.execute(f"SELECT max(version) FROM {VERSIONS}").fetchall()
-    except (duckdb.CatalogException, duckdb.BinderException):
-        return _FIRST if layouts(con) else 0
-    return int(rows[0][0] or _FIRST)
+def version(con: duckdb.DuckDBPyConnection, where: Path) -> int:
+    """Version of the connected warehouse or published copy; 0 for an empty database.
 
-
-def refuse_newer(con: duckdb.DuckDBPyConnection, home_version: int, where: Path) -> None:
-    """Refuse a home that a newer release wrote, since what it means by its tables is unknown.
+    Args:
+        con: not inside a transaction that failed.
+        where: the file, for messages.
 
     Raises:
-        BadInput: the version found is newer than this code.
+        BadInput: the version is newer than this code, and what a newer release means by its tables
+            is unknown; or it cannot be told.
     """
-    if home_version <= newest():
-        return
-    (writer,) = con.execute(f"SELECT arg_max(written_by, version) FROM {VERSIONS}").fetchall()[0]
-    raise BadInput(
-        what=f"this home is of version {home_version},"
-        f" and this code knows versions up to {newest()}",
+    there = layouts(con)
+    stamp = there.get(VERSIONS)
+    if stamp is None or "fingerprint" in stamp.columns:
+        return _unnumbered(con, there.keys(), where)
+    type_ = stamp.columns.get("version", "none").removesuffix(" NOT NULL")
+    if type_ not in ("INTEGER", "BIGINT"):
+        raise _unreadable(f"its column version is of type {type_}", where)
+    writer = "written_by" if "written_by" in stamp.columns else "NULL"
+    rows = con.execute(
+        f"SELECT version, {writer} FROM {VERSIONS} ORDER BY version NULLS FIRST"
+    ).fetchall()
+    numbers = [number for number, _ in rows]
+    if not rows or numbers[0] is None or numbers[0] < _FIRST or len({*numbers}) < len(numbers):
+        raise _unreadable(f"its versions are {numbers}", where)
+    number, writer = rows[-1]
+    if number > newest():
+        release = f"evalcov-pipeline {writer} or newer" if writer else "the release"
+        raise BadInput(
+            what=f"this home is of version {number}, and this code knows versions up to {newest()}",
+            where=str(where),
+            what_to_do=f"install {release}{',' if writer else ''} which wrote it, or go back to a"
+            " backup: docs/homes.md",
+        )
+    return int(number)
+
+
+def _unnumbered(con: duckdb.DuckDBPyConnection, there: Collection[str], where: Path) -> int:
+    """Version of a database that carries none: the first, or 0 where there is nothing at all."""
+    if any(name in there for name in definitions()):
+        return _FIRST
+    holds = con.execute(
+        "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database()"
+        " UNION ALL SELECT view_name FROM duckdb_views()"
+        " WHERE database_name = current_database() AND NOT internal"
+    ).fetchone()
+    if holds:
+        raise BadInput(
+            what=f"this is no warehouse of a home: it has {holds[0]} and none of our tables",
+            where=str(where),
+            what_to_do="move the file away, or set EVALCOV_HOME to another folder",
+        )
+    return 0
+
+
+def _unreadable(reason: str, where: Path) -> BadInput:
+    return BadInput(
+        what=f"the version of this home cannot be told from its table {VERSIONS}: {reason}",
         where=str(where),
-        what_to_do=f"install evalcov-pipeline {writer} or newer, which wrote it, or go back to a"
-        " backup: docs/homes.md",
+        what_to_do="restore the warehouse from a backup: docs/homes.md",
     )
 
 
@@ -122,7 +163,7 @@ def migrate(con: duckdb.DuckDBPyConnection, home_version: int, where: Path) -> l
         with _transaction(con):
             if step.version == _FIRST + 1:
                 done += repair(con, migrations()[0].sql, where)
-            con.execute(step.sql)
+            _take(con, step, where)
             if step.version == newest():
                 _check(con, where)
                 describe(con)
@@ -136,6 +177,39 @@ def deviations(con: duckdb.DuckDBPyConnection) -> list[Difference]:
     with duckdb.connect(":memory:") as fresh:
         create_tables(fresh)
         return list(differences(layouts(fresh), layouts(con)))
+
+
+@contextmanager
+def explained(con: duckdb.DuckDBPyConnection, where: Path) -> Iterator[None]:
+    """Say which table is not what this version defines, if a statement fails for that.
+
+    What is wrong with a statement of ours stays an error of DuckDB.
+
+    Raises:
+        BadInput: a statement failed, and the tables are not those of this version.
+    """
+    try:
+        yield
+    except UNFIT as error:
+        with suppress(duckdb.Error):
+            con.rollback()
+        try:
+            _check(con, where)
+        except BadInput as deviation:
+            raise deviation from error
+        raise
+
+
+def _take(con: duckdb.DuckDBPyConnection, step: Migration, where: Path) -> None:
+    try:
+        con.execute(step.sql)
+    except UNFIT as error:
+        raise BadInput(
+            what=f"the step to version {step.version} ({step.title}) fails:"
+            f" {str(error).splitlines()[0]}",
+            where=str(where),
+            what_to_do="correct the table, or restore a backup; nothing was changed",
+        ) from error
 
 
 def _check(con: duckdb.DuckDBPyConnection, where: Path) -> None:

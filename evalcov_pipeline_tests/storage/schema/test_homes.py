@@ -68,7 +68,7 @@ def opened(
     folder = tmp_path_factory.mktemp("opened")
     settings = Settings(home=unpack(request.param, folder / "home"))
     with duckdb.connect(settings.published, read_only=True) as con:
-        version, scores = schema.version(con), con.execute(SCORES).fetchall()
+        version, scores = schema.version(con, settings.published), con.execute(SCORES).fetchall()
     advice = doctor(settings, environment)
     environment.delenv("DAGSTER_HOME", raising=False)
     with instance(settings) as on:
@@ -92,7 +92,7 @@ def doctor(settings: Settings, environment: pytest.MonkeyPatch) -> str:
 def test_its_tables_are_exactly_those_of_a_new_home(opened: Opened) -> None:
     with warehouse_of(opened.settings).reader() as con, duckdb.connect(":memory:") as fresh:
         schema.create(fresh)
-        assert schema.version(con) == schema.newest()
+        assert schema.version(con, opened.settings.warehouse) == schema.newest()
         assert schema.layouts(con) == schema.layouts(fresh)
 
 
