@@ -94,10 +94,16 @@ class Warehouse:
         """Copy the warehouse to `target`, atomically, and return the size of the copy in bytes.
 
         The lock is held until the copy is in place, so that an older copy never replaces a newer.
+
+        Raises:
+            BadInput: as for a reader, or a table is not as it was defined: the copy of when it was
+                may be the only one left.
         """
         self.bring_up_to_date()
         with self._locked(), unfinished(target.parent) as folder:
             copy = folder / target.name
+            with self._opened() as con:
+                schema.refuse_deviations(con, self.path)
             with _naming_trouble(self.path), duckdb.connect(":memory:") as con:
                 con.execute(f"ATTACH '{_quoted(self.path)}' AS warehouse (READ_ONLY)")
                 con.execute(f"ATTACH '{_quoted(copy)}' AS target")

@@ -19,6 +19,7 @@ from evalcov_pipeline.storage.schema.versions import (
     migrate,
     migrations,
     newest,
+    refuse_deviations,
     version,
 )
 
@@ -36,6 +37,7 @@ __all__ = [
     "migrate",
     "migrations",
     "newest",
+    "refuse_deviations",
     "tables",
     "version",
 ]

@@ -165,7 +165,7 @@ def migrate(con: duckdb.DuckDBPyConnection, home_version: int, where: Path) -> l
                 done += repair(con, migrations()[0].sql, where)
             _take(con, step, where)
             if step.version == newest():
-                _check(con, where)
+                refuse_deviations(con, where)
                 describe(con)
             _stamp(con, step.version)
         done.append(f"{step.version}: {step.title}")
@@ -194,7 +194,7 @@ def explained(con: duckdb.DuckDBPyConnection, where: Path) -> Iterator[None]:
         with suppress(duckdb.Error):
             con.rollback()
         try:
-            _check(con, where)
+            refuse_deviations(con, where)
         except BadInput as deviation:
             raise deviation from error
         raise
@@ -212,7 +212,12 @@ def _take(con: duckdb.DuckDBPyConnection, step: Migration, where: Path) -> None:
         ) from error
 
 
-def _check(con: duckdb.DuckDBPyConnection, where: Path) -> None:
+def refuse_deviations(con: duckdb.DuckDBPyConnection, where: Path) -> None:
+    """Refuse tables that are not what this version defines.
+
+    Raises:
+        BadInput: names the first of them.
+    """
     wrong = deviations(con)
     if wrong:
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""

@@ -245,6 +245,16 @@ def test_a_statement_that_fails_for_a_table_that_is_gone_says_so(new: Change) ->
         con.execute("FROM no_table_of_ours")
 
 
+def test_damaged_tables_do_not_take_the_place_of_a_sound_published_copy(new: Change) -> None:
+    warehouse = new("SELECT 1")
+    published = warehouse.path.with_name("published.duckdb")
+    warehouse.publish(published)
+    before = published.read_bytes()
+    with pytest.raises(BadInput, match="table texts: expected a table, found none"):
+        new("DROP TABLE texts").publish(published)
+    assert published.read_bytes() == before
+
+
 def left_with_log(warehouse: Warehouse) -> Warehouse:
     """The warehouse as a program leaves it that wrote and was killed: the write is in the log."""
     kept = warehouse.path.with_name("kept")
