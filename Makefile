@@ -26,7 +26,7 @@ check-demo: $(VENV)/installed  ## Check what `make demo` left against what the R
 	DEMO_HOME="$${EVALCOV_HOME:-data}" $(BIN)/python -m pytest evalcov_pipeline_tests/check_demo.py
 
 test: $(VENV)/installed lint  ## Lint, type check and test
-	$(ONE_THREAD) $(BIN)/python -m pytest -m 'not slow' -n auto --dist loadfile
+	$(ONE_THREAD) $(BIN)/python -m pytest -m 'not slow' -n auto --dist worksteal
 
 lint: $(VENV)/installed  ## Lint and type check
 	$(BIN)/ruff format --check .

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import numpy as np
 import orjson
 import polars as pl
 import pytest
+from sqlalchemy import Engine, event
 
 for name in [name for name in os.environ if name.startswith(("EVALCOV_", "DAGSTER_"))]:
     del os.environ[name]
@@ -20,6 +23,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["EVALCOV_CONFIG"] = os.devnull
 
 from evalcov_pipeline.core.failures.signals import STRENGTHS  # noqa: E402
+from evalcov_pipeline.core.traffic.weeks import week_of  # noqa: E402
 from evalcov_pipeline.services.home import publish, warehouse_of  # noqa: E402
 from evalcov_pipeline.services.imports.evals import ingest_evals  # noqa: E402
 from evalcov_pipeline.services.imports.traces import ingest_traces  # noqa: E402
@@ -32,6 +36,8 @@ from evalcov_pipeline.settings import (  # noqa: E402
     Settings,
     TaxonomySettings,
 )
+from evalcov_pipeline.storage.files import locked  # noqa: E402
+from evalcov_pipeline.storage.lake import compact_day, days_pending  # noqa: E402
 from evalcov_pipeline.storage.warehouse import frame  # noqa: E402
 
 FIRST_DAY = datetime(2026, 9, 28)
@@ -128,6 +134,18 @@ def own_dagster_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def without_syncing() -> Iterator[None]:
+    """Let Dagster's databases not wait for the disk: no test outlives a power cut."""
+
+    def hurry(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", hurry)
+    yield
+    event.remove(Engine, "connect", hurry)
+
+
 def import_rows(settings: Settings, kind: Any, rows: list[dict[str, Any]], name: str) -> None:
     path = write_jsonl(settings.home.parent / f"{settings.home.name}-in" / f"{name}.jsonl", rows)
     if kind == "traces":
@@ -147,6 +165,109 @@ def results(run: str, at: datetime, rate: float = 0.8) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+SCORE = ("evals", "judges", "sampling", "embedding", "taxonomy", "coverage")
+"""Groups of assets that the score of a week is made of."""
+SCORES = (*SCORE, "sessions")
+"""Those of the scores of its queries and of its whole sessions."""
+
+
+def score_week(
+    settings: Settings,
+    week: datetime,
+    until: datetime | None = None,
+    *,
+    groups: Sequence[str] = (),
+    job: str = "weekly_coverage",
+) -> None:
+    """Run what a test is about of a weekly job, and publish; no report is written, nor a record.
+
+    `run_weeks` runs all of it, as people do.
+
+    Args:
+        settings: of a home with traffic.
+        week: a day of the first week.
+        until: one of the last week; the first is the only one by default.
+        groups: of the assets that are made; all but the report by default.
+        job: which one.
+    """
+    from evalcov_pipeline.cli import jobs
+    from evalcov_pipeline.defs.automation.jobs import REFIT
+
+    for day in days_pending(settings.lake):
+        compact_day(settings.lake, day)
+    weeks = [week_of(day.date()) for day in (week, until or week)]
+    ops = REFIT if job == "monthly_taxonomy" else None
+    with dg.DagsterInstance.ephemeral() as on:
+        jobs.run_job(settings, job, on, partitions=weeks, ops=ops, only=_assets(job, groups))
+    publish(settings)
+
+
+def _assets(job: str, groups: Sequence[str]) -> list[str]:
+    from evalcov_pipeline.definitions import defs
+
+    graph = defs.resolve_asset_graph()
+    group = {
+        key.to_user_string(): graph.get(key).group_name
+        for key in defs.resolve_job_def(job).asset_layer.selected_asset_keys
+    }
+    return sorted(key for key in group if (group[key] in groups if groups else key not in LAST))
+
+
+LAST = ("published", "coverage_report")
+"""Assets that end every job."""
+
+
+def filled_once(
+    factory: pytest.TempPathFactory, name: str, fill: Callable[[Settings], None], **sections: Any
+) -> Settings:
+    """A home that one process of the test run fills, for all of them to read.
+
+    Args:
+        factory: of the folders of the test run.
+        name: of the home.
+        fill: makes it.
+        sections: of its settings.
+    """
+    folder = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    settings = quick_settings(folder / name / "home", **sections)
+    filled = folder / name / "filled"
+    with (
+        locked(folder / f"{name}.lock", "a home of the tests", timeout_s=250),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        if not filled.exists():
+            patch.delenv("DAGSTER_HOME", raising=False)
+            fill(settings)
+            patch.delenv("DAGSTER_HOME", raising=False)
+            filled.touch()
+    return settings
+
+
+def copied(settings: Settings, folder: Path) -> Settings:
+    """A copy of a home, to be changed."""
+    shutil.copytree(settings.home, folder / "home")
+    return settings.model_copy(update={"home": folder / "home"})
+
+
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A home that has its tables and nothing else."""
+
+    def fill(settings: Settings) -> None:
+        with warehouse_of(settings).writer():
+            pass
+
+    return filled_once(tmp_path_factory, "empty", fill)
+
+
+@pytest.fixture
+def new_home(empty: Settings, tmp_path: Path) -> Settings:
+    """That home, to be filled: its tables take a quarter of a second to make."""
+    return copied(empty, tmp_path)
+
+
 @pytest.fixture(scope="session")
 def scored(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Six weeks of traffic, a proportional suite with results, the last two weeks scored.
@@ -155,24 +276,33 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """
     from evalcov_pipeline.cli.run import run_weeks
 
-    silent = FailureSettings(off=tuple(STRENGTHS))
-    settings = quick_settings(tmp_path_factory.mktemp("scored") / "home", failures=silent)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("DAGSTER_HOME", raising=False)
+    def fill(settings: Settings) -> None:
         import_rows(settings, "traces", turns(), "traffic")
         import_rows(settings, "evals", cases(60), "suite")
         import_rows(settings, "results", results("run-1", LAST_WEEK), "results")
         run_weeks(settings, "weekly_coverage", (LAST_WEEK - timedelta(days=7)).date())
         run_weeks(settings, "weekly_coverage", LAST_WEEK.date())
-        patch.delenv("DAGSTER_HOME", raising=False)
-    return settings
+
+    silent = FailureSettings(off=tuple(STRENGTHS))
+    return filled_once(tmp_path_factory, "scored", fill, failures=silent)
+
+
+@pytest.fixture(scope="session")
+def without_suite(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A week of traffic, scored without a suite."""
+    from evalcov_pipeline.cli.run import run_weeks
+
+    def fill(settings: Settings) -> None:
+        import_rows(settings, "traces", turns(weeks=1), "traffic")
+        run_weeks(settings, "weekly_coverage")
+
+    return filled_once(tmp_path_factory, "without-suite", fill)
 
 
 @pytest.fixture
 def copy(scored: Settings, tmp_path: Path) -> Settings:
     """The scored home, to be changed."""
-    shutil.copytree(scored.home, tmp_path / "home")
-    return scored.model_copy(update={"home": tmp_path / "home"})
+    return copied(scored, tmp_path)
 
 
 def tasks(questions: Sequence[Mapping[str, Any]], **fields: Any) -> pl.DataFrame:
@@ -208,8 +338,8 @@ CONTEXT = orjson.dumps(
 """What was said before a queued query: JSON as in `annotation_queue.context`."""
 
 
-@pytest.fixture
-def queued_home(copy: Settings) -> Settings:
+@pytest.fixture(scope="session")
+def queued(scored: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A scored home that asks about six sampled queries, task-0 to task-5.
 
     task-1 has a context, task-2 wants two raters, task-3 lies on the route payments, task-4 is for
@@ -223,13 +353,24 @@ def queued_home(copy: Settings) -> Settings:
         {"purpose": "calibration", "plan_id": None, "batch_id": "batch-1", "designed": False},
         {"suggestion": orjson.dumps({"keep": True, "category": "parcels", "by": "near"}).decode()},
     ]
-    with warehouse_of(copy).writer() as con:
-        asked = frame(
-            con,
-            "SELECT text, text_hash, arg_min(trace_id, started_at) AS trace_id FROM trace_sample"
-            " JOIN texts USING (text_hash) GROUP BY text, text_hash ORDER BY text_hash LIMIT ?",
-            [len(special)],
-        ).to_dicts()
-        enqueue(con, tasks([a | b for a, b in zip(asked, special, strict=True)]))
-    publish(copy)
-    return copy
+
+    def fill(settings: Settings) -> None:
+        shutil.copytree(scored.home, settings.home)
+        with warehouse_of(settings).writer() as con:
+            queries = frame(
+                con,
+                "SELECT text, text_hash, arg_min(trace_id, started_at) AS trace_id"
+                " FROM trace_sample JOIN texts USING (text_hash)"
+                " GROUP BY text, text_hash ORDER BY text_hash LIMIT ?",
+                [len(special)],
+            ).to_dicts()
+            enqueue(con, tasks([a | b for a, b in zip(queries, special, strict=True)]))
+        publish(settings)
+
+    return filled_once(tmp_path_factory, "queued", fill, failures=scored.failures)
+
+
+@pytest.fixture
+def queued_home(queued: Settings, tmp_path: Path) -> Settings:
+    """That home, to be changed."""
+    return copied(queued, tmp_path)

@@ -7,9 +7,10 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -38,6 +39,9 @@ from evalcov_pipeline.services.report.scored import Scored, read_scored
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.files import write_beside, write_whole
 from evalcov_pipeline.storage.published import reading
+
+if TYPE_CHECKING:
+    import jinja2
 
 TOP_GAPS = 8
 _LONGEST_BADGE, _LONGEST_NAME, _LONGEST_KIND, _LONGEST_SENTENCE = 34, 80, 140, 400
@@ -103,6 +107,19 @@ def render(scored: Scored | None, settings: Settings) -> str:
         scored: what it shows; None before the first score.
         settings: the thresholds that it names.
     """
+    script = _file("report.js")
+    return _template().render(
+        style=Markup(_file("report.css")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        settings=settings,
+        **(_content(scored, settings) if scored else {"score": None}),
+    )
+
+
+@cache
+def _template() -> jinja2.Template:
+    """The page before it is filled; compiled once in a process."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -117,14 +134,7 @@ def render(scored: Scored | None, settings: Settings) -> str:
         "words": _words, "name": _name, "kind": _kind,
         "example": _example, "sentence": _sentence,
     }  # fmt: skip
-    script = _file("report.js")
-    return environment.get_template("report.html.j2").render(
-        style=Markup(_file("report.css")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        settings=settings,
-        **(_content(scored, settings) if scored else {"score": None}),
-    )
+    return environment.get_template("report.html.j2")
 
 
 def _content(scored: Scored, settings: Settings) -> dict[str, Any]:

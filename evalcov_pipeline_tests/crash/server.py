@@ -18,8 +18,10 @@ from collections.abc import Sequence
 from typing import Any
 
 _LIBRARIES = (
-    "click", "dagster", "dagster_duckdb", "duckdb", "phonenumbers", "polars",
-    "pyarrow.parquet", "pydantic_settings", "scipy.optimize", "scipy.stats", "sklearn.cluster",
+    "alembic.command", "click", "dagster", "dagster_duckdb", "duckdb", "jinja2", "phonenumbers",
+    "polars", "pyarrow.dataset", "pyarrow.parquet", "pydantic_settings", "scipy.optimize",
+    "scipy.stats", "sklearn.cluster", "sqlalchemy.dialects.sqlite", "structlog", "tqdm", "upath",
+    "urllib3", "watchdog.observers",
 )  # fmt: skip
 _LONGEST_S = 600
 

@@ -30,13 +30,17 @@ from evalcov_pipeline.storage.schema import tables
 from evalcov_pipeline_tests.conftest import (
     FIRST_DAY,
     LAST_WEEK,
+    SCORE,
     TOPICS,
     cases,
     import_rows,
     quick_settings,
     results,
+    score_week,
     turns,
 )
+
+WEEK_BEFORE = LAST_WEEK - timedelta(days=7)
 
 CLOCKS = {"created_at", "imported_at", "at", "hash", "previous_hash"}
 _WEEKLY_JOB = defs.resolve_job_def("weekly_coverage").asset_layer
@@ -98,8 +102,8 @@ def forget_scores(settings: Settings) -> None:
 
 def test_weeks_scored_anew_have_the_numbers_that_they_had(scored: Settings, copy: Settings) -> None:
     forget_scores(copy)
-    for week in (LAST_WEEK - timedelta(days=7), LAST_WEEK):
-        run_weeks(copy, "weekly_coverage", week.date())
+    for week in (WEEK_BEFORE, LAST_WEEK):
+        score_week(copy, week)
     after = written(copy)
     for name, before in written(scored).items():
         assert after[name].equals(before), name
@@ -121,8 +125,8 @@ def test_row_order_and_file_split_do_not_matter(scored: Settings, tmp_path: Path
     suite = cases(60)[::-1]
     import_rows(settings, "evals", suite, "suite")
     import_rows(settings, "results", results("run-1", LAST_WEEK)[::-1], "results")
-    run_weeks(settings, "weekly_coverage", (LAST_WEEK - timedelta(days=7)).date())
-    run_weeks(settings, "weekly_coverage", LAST_WEEK.date())
+    score_week(settings, WEEK_BEFORE)
+    score_week(settings, LAST_WEEK)
     other = written(settings)
     for name, one in written(scored).items():
         assert other[name].equals(one), name
@@ -131,7 +135,7 @@ def test_row_order_and_file_split_do_not_matter(scored: Settings, tmp_path: Path
 def test_a_refit_keeps_old_numbers_and_shows_its_own_break(
     scored: Settings, copy: Settings
 ) -> None:
-    run_weeks(copy, "monthly_taxonomy", LAST_WEEK.date())
+    score_week(copy, LAST_WEEK, groups=SCORE, job="monthly_taxonomy")
     last = LAST_WEEK + timedelta(days=7)
     rows = query(copy, f"SELECT * FROM coverage_scores WHERE as_of = '{last}' ORDER BY headline")
     assert rows["headline"].to_list() == [False, True]
@@ -141,7 +145,7 @@ def test_a_refit_keeps_old_numbers_and_shows_its_own_break(
     assert under_previous["jsd_adjusted"] == before.jsd_adjusted
     lineage = query(copy, "SELECT relation FROM taxonomy_lineage")
     assert lineage.height > 0
-    run_weeks(copy, "weekly_coverage", (LAST_WEEK - timedelta(days=7)).date())
+    score_week(copy, WEEK_BEFORE, groups=SCORE)
     week = f"as_of = '{LAST_WEEK}'"
     old = query(scored, f"SELECT * FROM coverage_scores WHERE {week}")
     assert query(copy, f"SELECT * FROM coverage_scores WHERE {week}").equals(old)
@@ -149,7 +153,7 @@ def test_a_refit_keeps_old_numbers_and_shows_its_own_break(
 
 def test_weeks_of_one_run_equal_weeks_run_one_by_one(scored: Settings, copy: Settings) -> None:
     forget_scores(copy)
-    run_weeks(copy, "weekly_coverage", LAST_WEEK.date(), (LAST_WEEK - timedelta(days=7)).date())
+    score_week(copy, WEEK_BEFORE, LAST_WEEK)
     after = written(copy)
     for name, before in written(scored).items():
         assert after[name].equals(before), name
@@ -211,7 +215,7 @@ def test_a_week_without_traffic_has_no_score_though_its_window_has(tmp_path: Pat
     import_rows(settings, "traces", turns(weeks=2), "traffic")
     import_rows(settings, "evals", cases(20), "suite")
     quiet = FIRST_DAY + timedelta(weeks=2)
-    run_weeks(settings, "weekly_coverage", quiet.date(), FIRST_DAY.date())
+    score_week(settings, FIRST_DAY, quiet)
     scored = query(settings, "SELECT as_of FROM coverage_scores ORDER BY as_of")["as_of"]
     assert scored.to_list() == [FIRST_DAY + timedelta(weeks=1), quiet]
     with pytest.raises(BadInput, match="no production traffic"):
@@ -267,14 +271,11 @@ def test_a_taxonomy_whose_files_are_lost_is_fitted_again(copy: Settings) -> None
     assert read_status(copy).score == before
 
 
-def test_traffic_without_a_suite_has_clusters_but_no_divergence(tmp_path: Path) -> None:
-    settings = quick_settings(tmp_path / "home")
-    import_rows(settings, "traces", turns(weeks=2), "traffic")
-    run_weeks(settings, "weekly_coverage")
-    score = read_status(settings).score
+def test_traffic_without_a_suite_has_clusters_but_no_divergence(without_suite: Settings) -> None:
+    score = read_status(without_suite).score
     assert score.n_eval == 0
     assert score.jsd_adjusted is None
-    assert query(settings, "SELECT bool_and(in_gap) FROM text_coverage").item()
+    assert query(without_suite, "SELECT bool_and(in_gap) FROM text_coverage").item()
 
 
 def test_running_before_any_import_says_what_to_do(tmp_path: Path) -> None:
@@ -289,7 +290,7 @@ def test_eval_and_test_traffic_never_enters_a_sample(copy: Settings) -> None:
         for row in turns(weeks=1, start=start, seed=8)
     ]
     import_rows(copy, "traces", rows, "eval-traffic")
-    run_weeks(copy, "weekly_coverage", start.date())
+    score_week(copy, start, groups=["sampling"])
     assert query(copy, "SELECT count(*) FROM trace_sample WHERE trace_id LIKE 'e-%'").item() == 0
 
 
@@ -306,9 +307,9 @@ except SystemExit as ended:
 def test_a_weekly_run_without_new_texts_loads_no_model_and_is_quick(tmp_path: Path) -> None:
     few = TaxonomySettings(method="kmeans", min_clusters=6, max_clusters=12)
     settings = Settings(home=tmp_path / "home", taxonomy=few)
-    import_rows(settings, "traces", turns(weeks=1), "traffic")
+    import_rows(settings, "traces", turns(weeks=1, sessions_per_day=6), "traffic")
     import_rows(settings, "evals", cases(20), "suite")
-    run_weeks(settings, "weekly_coverage")
+    score_week(settings, FIRST_DAY)
     began = _processor_time_of_children()
     ended = subprocess.run(
         [sys.executable, "-c", RUN_AND_TELL],

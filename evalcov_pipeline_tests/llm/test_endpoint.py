@@ -18,7 +18,7 @@ from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.llm.endpoint import Answers, ask
 from evalcov_pipeline.llm.prompt import Example, Question, prompt, read_reply
 from evalcov_pipeline.services.traffic.texts import redactor
-from evalcov_pipeline.settings import SuggestionSettings
+from evalcov_pipeline.settings import Settings, SuggestionSettings
 from evalcov_pipeline_tests.conftest import quick_settings
 from evalcov_pipeline_tests.services.labels.test_suggestions import Desk
 
@@ -219,12 +219,12 @@ def test_the_prompt_is_redacted_json_in_which_texts_stay_values(tmp_path: Path) 
 
 
 def test_an_endpoint_labels_what_neighbours_leave_open_once_and_hides_its_key(
-    serve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    serve: Any, new_home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SUGGESTIONS_API_KEY", KEY)
     reply = {**GOOD, "expected": "Write to eve@example.com"}
     server = serve(lambda _: completion(reply))
-    desk = Desk(tmp_path, endpoint=server.url, model="small", confidence=0.999)
+    desk = Desk(new_home, endpoint=server.url, model="small", confidence=0.999)
     desk.label(*desk.queue("first", 10))
     waiting = desk.queue("second", 5)
     prepared, report = desk.suggest(mode="accept")

@@ -16,7 +16,6 @@ import polars as pl
 import pytest
 
 from evalcov_pipeline.cli import BAD_INPUT, main
-from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.cli.status import read_status
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.reports import charts
@@ -28,7 +27,7 @@ from evalcov_pipeline.services.report.scored import Scored, read_scored
 from evalcov_pipeline.settings import Settings, get_settings
 from evalcov_pipeline.storage.published import reading
 from evalcov_pipeline.storage.warehouse import frame
-from evalcov_pipeline_tests.conftest import LAST_WEEK, import_rows, quick_settings, turns
+from evalcov_pipeline_tests.conftest import LAST_WEEK, quick_settings
 from evalcov_pipeline_tests.scores import query_score
 
 MEGABYTE = 1_000_000
@@ -185,11 +184,10 @@ def test_without_a_score_the_page_says_what_to_do(tmp_path: Path) -> None:
     assert "evalcov ingest traces FILES" in page.text
 
 
-def test_one_week_without_a_suite_shows_what_traffic_is_about(tmp_path: Path) -> None:
-    settings = quick_settings(tmp_path / "home")
-    import_rows(settings, "traces", turns(weeks=1), "traffic")
-    run_weeks(settings, "weekly_coverage")
-    page = Page(settings.report.read_text("utf-8"))
+def test_one_week_without_a_suite_shows_what_traffic_is_about(
+    without_suite: Settings,
+) -> None:
+    page = Page(without_suite.report.read_text("utf-8"))
     assert_inert(page)
     assert "The suite has no active case." in page.text
     assert "One week was scored so far" in page.text

@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter
 from datetime import UTC, date, datetime
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -33,11 +34,13 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> SampleFiles:
     return write_sample(tmp_path_factory.mktemp("sample"))
 
 
+@cache
 def rows(path: Path) -> list[dict[str, Any]]:
     text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     return [json.loads(line) for line in text.decode().splitlines()]
 
 
+@cache
 def spans(folder: Path) -> list[dict[str, Any]]:
     """Every span, with its attributes and those of its resource as plain dictionaries."""
     return [

@@ -76,12 +76,14 @@ def create_tables(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def describe(con: duckdb.DuckDBPyConnection) -> None:
-    """Comment all tables and columns."""
+    """Comment all tables and columns; all at once: one by one takes half again as long."""
+    statements = []
     for table in definitions().values():
-        con.execute(f"COMMENT ON TABLE {table.name} IS {_literal(table.description)}")
+        statements.append(f"COMMENT ON TABLE {table.name} IS {_literal(table.description)}")
         for column in table.columns:
             name = f'{table.name}."{column.name}"'
-            con.execute(f"COMMENT ON COLUMN {name} IS {_literal(column.description)}")
+            statements.append(f"COMMENT ON COLUMN {name} IS {_literal(column.description)}")
+    con.execute(";".join(statements))
 
 
 def _literal(text: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -16,8 +15,8 @@ from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.services.evals.history import NOT_SCORED, case_history, composition, suite_on
 from evalcov_pipeline.services.evals.ledger import record_cases
 from evalcov_pipeline.services.evals.suite import derive_suite, suite
+from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.settings import Settings, get_settings
-from evalcov_pipeline.storage.warehouse import Warehouse
 
 MARCH, APRIL, MAY = datetime(2026, 3, 10), datetime(2026, 4, 10), datetime(2026, 5, 10)
 
@@ -27,9 +26,9 @@ def case(name: str, text: str = "where is my parcel?", **fields: Any) -> dict[st
 
 
 @pytest.fixture
-def con(tmp_path: Path):
+def con(new_home: Settings):
     """A suite that grew from two cases in March to three in May, one retired, one from a plan."""
-    with Warehouse(tmp_path / "warehouse.duckdb").writer() as connection:
+    with warehouse_of(new_home).writer() as connection:
         record_cases(connection, [case("greet", "hello"), case("bye")], at=MARCH, actor="import")
         labelled = {"origin": "production", "plan_id": "plan-1", "raters": ["ann", "ben"]}
         record_cases(connection, [case("prod-1", **labelled)], at=APRIL, actor="merge")

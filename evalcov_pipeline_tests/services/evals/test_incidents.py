@@ -32,8 +32,8 @@ HAPPENED = "2026-10-01T12:00:00Z"
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Settings:
-    return Settings(home=tmp_path / "home")
+def home(new_home: Settings) -> Settings:
+    return Settings(home=new_home.home)
 
 
 def incident(name: str = "INC-1", **fields: Any) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -27,10 +26,12 @@ from evalcov_pipeline.services.evals.suite import (
     suite,
     summarise_runs,
 )
+from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.judges.admission import admitted_results
 from evalcov_pipeline.services.traffic.texts import add_texts, forget_unused_texts, week_texts
+from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.chain import GENESIS
-from evalcov_pipeline.storage.warehouse import Warehouse, frame
+from evalcov_pipeline.storage.warehouse import frame
 
 MARCH, APRIL, MAY = datetime(2026, 3, 1), datetime(2026, 4, 1), datetime(2026, 5, 1)
 OLDEST = datetime(2026, 2, 1)
@@ -46,8 +47,8 @@ def case(name: str, text: str = "where is my parcel?", **fields: Any) -> dict[st
 
 
 @pytest.fixture
-def con(tmp_path: Path):
-    with Warehouse(tmp_path / "warehouse.duckdb").writer() as connection:
+def con(new_home: Settings):
+    with warehouse_of(new_home).writer() as connection:
         yield connection
 
 

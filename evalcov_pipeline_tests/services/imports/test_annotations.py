@@ -20,7 +20,6 @@ import polars as pl
 import pytest
 
 from evalcov_pipeline.cli import BAD_INPUT, CHECK_FAILED, jobs, main
-from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.formats import find
 from evalcov_pipeline.formats.annotations import dialogue, write_csv
@@ -37,8 +36,11 @@ from evalcov_pipeline_tests.conftest import (
     CONTEXT,
     FIRST_DAY,
     cases,
+    copied,
+    filled_once,
     import_rows,
     quick_settings,
+    score_week,
     tasks,
     turns,
     write_jsonl,
@@ -49,14 +51,22 @@ MORNING = "2026-11-21T09:00:00Z"
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Settings:
+@pytest.fixture(scope="module")
+def four_tasks(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A home with a queue of four tasks; task-3 wants two raters."""
-    settings = quick_settings(tmp_path / "home")
-    asked = [{"text": f"how do i do {i}", "text_hash": f"h{i}"} for i in range(4)]
-    with warehouse_of(settings).writer() as con:
-        enqueue(con, tasks([*asked[:3], asked[3] | {"raters_wanted": 2}]))
-    return settings
+    queries = [{"text": f"how do i do {i}", "text_hash": f"h{i}"} for i in range(4)]
+
+    def fill(settings: Settings) -> None:
+        with warehouse_of(settings).writer() as con:
+            enqueue(con, tasks([*queries[:3], queries[3] | {"raters_wanted": 2}]))
+
+    return filled_once(tmp_path_factory, "four-tasks", fill)
+
+
+@pytest.fixture
+def home(four_tasks: Settings, tmp_path: Path) -> Settings:
+    """That home, to be changed."""
+    return copied(four_tasks, tmp_path)
 
 
 def label(task: str = "task-0", rater: str = "ann", **said: Any) -> dict[str, Any]:
@@ -455,7 +465,7 @@ def test_personal_data_leaves_by_no_way(tmp_path: Path, run: Run) -> None:
     assert leaked(said[0]["query_text"]) == list(PERSONAL)
     import_rows(settings, "traces", said, "traffic")
     import_rows(settings, "evals", cases(12), "suite")
-    run_weeks(settings, "weekly_coverage", FIRST_DAY.date())
+    score_week(settings, FIRST_DAY)
     drawn = refresh(
         warehouse_of(settings), settings, vector_cache(settings),
         trigger="manual", created_at=NOW, budget=10,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -33,8 +32,9 @@ from evalcov_pipeline.storage.warehouse import frame
 from evalcov_pipeline_tests.conftest import (
     LAST_WEEK,
     cases,
+    copied,
+    filled_once,
     import_rows,
-    quick_settings,
     results,
     write_jsonl,
 )
@@ -46,8 +46,8 @@ DAY = AS_OF - timedelta(days=3)
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Settings:
-    return quick_settings(tmp_path / "home")
+def home(new_home: Settings) -> Settings:
+    return new_home
 
 
 def at(day: datetime) -> str:
@@ -318,30 +318,31 @@ def test_without_a_top_up_nobody_is_asked(home: Settings) -> None:
 @pytest.fixture(scope="module")
 def refused_once(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A complete run of ten cases about returns and twenty about orders, and its refused judge."""
-    settings = quick_settings(tmp_path_factory.mktemp("refused") / "home")
     people, judge = judged(120, 0.55)
-    say(settings, verdicts_of(judge))
-    told(settings, labels_of(people))
     rows = [
         {"case_id": f"c{i}", "input": f"question {i}", "created_at": at(DAY - timedelta(days=9))}
         | {"category": "returns" if i < 10 else "orders"}
         for i in range(30)
     ]
-    import_rows(settings, "evals", rows, "suite")
     said = [
         {"run_id": "run", "case_id": f"c{i}", "passed": i >= 6, "at": at(DAY), "judge_id": "judge"}
         | {"output": f"answer {i}"}
         for i in range(30)
     ]
-    import_rows(settings, "results", said, "results")
-    assert certify(settings)["judge", "returns"]["verdict"] == "REFUSED"
-    return settings
+
+    def fill(settings: Settings) -> None:
+        say(settings, verdicts_of(judge))
+        told(settings, labels_of(people))
+        import_rows(settings, "evals", rows, "suite")
+        import_rows(settings, "results", said, "results")
+        assert certify(settings)["judge", "returns"]["verdict"] == "REFUSED"
+
+    return filled_once(tmp_path_factory, "refused", fill)
 
 
 @pytest.fixture
 def refused(refused_once: Settings, tmp_path: Path) -> Settings:
-    shutil.copytree(refused_once.home, tmp_path / "home")
-    return refused_once.model_copy(update={"home": tmp_path / "home"})
+    return copied(refused_once, tmp_path)
 
 
 def test_refused_verdicts_are_left_out_and_counted(refused_once: Settings) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from evalcov_pipeline.services.labels.merging import MergeReport
 from evalcov_pipeline.services.labels.queue import enqueue, record_labels
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.warehouse import frame
-from evalcov_pipeline_tests.conftest import quick_settings, tasks, write_jsonl
+from evalcov_pipeline_tests.conftest import tasks, write_jsonl
 from evalcov_pipeline_tests.review.test_review import PORT, Browser
 
 NOW = datetime(2026, 11, 20, 9)
@@ -26,9 +25,8 @@ RIGHT = "Open the form under Orders."
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Settings:
+def home(new_home: Settings) -> Settings:
     """A home without traffic that asks about one turn for each purpose."""
-    settings = quick_settings(tmp_path / "home")
     about = [
         {"task_id": "bad", "purpose": "failure", "batch_id": "failures-20261116"},
         {"task_id": "outage", "purpose": "incident", "incident_id": "INC-1"},
@@ -37,9 +35,9 @@ def home(tmp_path: Path) -> Settings:
     ]
     asked = [{"plan_id": None, "text": f"how do i {t['task_id']}", "text_hash": "h"} for t in about]
     rows = tasks([a | b for a, b in zip(asked, about, strict=True)], created_at=NOW, trace_id="t-1")
-    with warehouse_of(settings).writer() as con:
+    with warehouse_of(new_home).writer() as con:
         enqueue(con, rows)
-    return settings
+    return new_home
 
 
 def say(home: Settings, task: str, rater: str = "ann", minute: int = 0, **said: Any) -> None:

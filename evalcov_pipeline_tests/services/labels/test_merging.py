@@ -9,7 +9,6 @@ import orjson
 import polars as pl
 import pytest
 
-from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.services.evals.ledger import broken_link
 from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.imports.evals import ingest_evals
@@ -18,7 +17,7 @@ from evalcov_pipeline.services.labels.merging import MergeReport
 from evalcov_pipeline.services.labels.queue import enqueue, record_labels
 from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.warehouse import Warehouse, frame, one_row
-from evalcov_pipeline_tests.conftest import LAST_WEEK, write_jsonl
+from evalcov_pipeline_tests.conftest import LAST_WEEK, SCORE, score_week, write_jsonl
 
 LABELLED = datetime(2026, 11, 20, 9)
 TRAFFIC_ENDS = LAST_WEEK + timedelta(days=7)
@@ -143,10 +142,10 @@ def test_the_score_after_a_plan_is_written_once_every_task_is_decided(
         )
     queue(copy, "a", "b")
     say(copy, "a")
-    run_weeks(copy, "weekly_coverage", LAST_WEEK.date())
+    score_week(copy, LAST_WEEK, groups=SCORE)
     assert plan(copy)["jsd_after"] is None
     say(copy, "b", keep=kept)
-    run_weeks(copy, "weekly_coverage", LAST_WEEK.date())
+    score_week(copy, LAST_WEEK, groups=SCORE)
     with warehouse(copy).reader() as con:
         (score,) = frame(
             con, "SELECT jsd_adjusted FROM coverage_scores WHERE headline AND as_of = ?",

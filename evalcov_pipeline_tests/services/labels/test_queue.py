@@ -11,8 +11,11 @@ import polars as pl
 import pytest
 
 from evalcov_pipeline.core.labels.decision import Label, resolve
+from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.labels import queue as annotation
+from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.warehouse import Warehouse, frame
+from evalcov_pipeline_tests.conftest import copied
 
 NOON = datetime(2026, 11, 2, 12)
 
@@ -69,8 +72,8 @@ def test_the_same_rater_twice_is_refused() -> None:
         resolve([label("ann", 0), label("ann", 1)], 1)
 
 
-def three_tasks(folder: Path) -> Warehouse:
-    warehouse = Warehouse(folder / "warehouse.duckdb")
+def three_tasks(home: Settings) -> Warehouse:
+    warehouse = warehouse_of(home)
     tasks = [
         {
             "task_id": f"t{i}", "plan_id": "p", "purpose": "new_case", "text": f"query {i}",
@@ -87,8 +90,8 @@ def three_tasks(folder: Path) -> Warehouse:
 
 
 @pytest.fixture
-def warehouse(tmp_path: Path) -> Warehouse:
-    return three_tasks(tmp_path)
+def warehouse(new_home: Settings) -> Warehouse:
+    return three_tasks(new_home)
 
 
 def said(task: str, rater: str, minute: int | None = None, **fields: Any) -> dict[str, Any]:
@@ -112,12 +115,11 @@ def statuses(warehouse: Warehouse) -> dict[str, str]:
         return dict(con.execute("SELECT task_id, status FROM annotation_queue").fetchall())
 
 
-def test_labels_give_the_same_state_in_any_order_and_twice(tmp_path: Path) -> None:
+def test_labels_give_the_same_state_in_any_order_and_twice(empty: Settings, tmp_path: Path) -> None:
     labels = [said("t0", "ann", 0), said("t0", "bob", 1, passed=False), said("t0", "cyd", 2)]
     found = []
     for number, order in enumerate(permutations(labels)):
-        (tmp_path / str(number)).mkdir()
-        home = three_tasks(tmp_path / str(number))
+        home = three_tasks(copied(empty, tmp_path / str(number)))
         for one in (*order, *order):
             record(home, one)
         with home.reader() as con:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -37,7 +36,6 @@ from evalcov_pipeline.services.traffic.vectors import embedder, vector_cache
 from evalcov_pipeline.settings import Settings, SuggestionSettings, get_settings
 from evalcov_pipeline.storage.vectors import embed_texts
 from evalcov_pipeline.storage.warehouse import frame
-from evalcov_pipeline_tests.conftest import quick_settings
 
 NOON = datetime(2026, 11, 2, 12)
 PASSED, FAILED = Verdict(True, True, "billing"), Verdict(True, False, "delivery")
@@ -139,10 +137,8 @@ def test_the_audit_share_is_met_and_stable() -> None:
 class Desk:
     """A home with queued queries about two topics, and people who label them."""
 
-    def __init__(self, folder: Path, **rules: Any) -> None:
-        self.settings: Settings = quick_settings(
-            folder / "home", suggestions=SuggestionSettings(**rules)
-        )
+    def __init__(self, home: Settings, **rules: Any) -> None:
+        self.settings = home.model_copy(update={"suggestions": SuggestionSettings(**rules)})
         self.warehouse = warehouse_of(self.settings)
         self._times = count()
 
@@ -205,9 +201,9 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
+def desk(new_home: Settings) -> Desk:
     """Twenty labelled queries, forty that wait."""
-    home = Desk(tmp_path)
+    home = Desk(new_home)
     home.label(*home.queue("first", 20))
     home.queue("second", 40)
     return home
@@ -327,9 +323,9 @@ def test_a_cluster_where_people_disagree_falls_back_and_its_labels_are_withdrawn
 
 
 def test_a_fallen_cluster_is_measured_on_and_recovers_without_showing_an_audit(
-    tmp_path: Path,
+    new_home: Settings,
 ) -> None:
-    desk = Desk(tmp_path, enough_audits=3, audit_share=0.5)
+    desk = Desk(new_home, enough_audits=3, audit_share=0.5)
     desk.label(*desk.queue("first", 20))
     desk.queue("second", 20)
     desk.suggest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import orjson
 import polars as pl
 import pytest
 
-from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.services.home import publish, warehouse_of
 from evalcov_pipeline.services.labels.queue import record_labels
@@ -22,10 +20,13 @@ from evalcov_pipeline.settings import Settings
 from evalcov_pipeline.storage.warehouse import frame
 from evalcov_pipeline_tests.conftest import (
     LAST_WEEK,
+    SCORES,
     TOPICS,
     cases,
+    copied,
+    filled_once,
     import_rows,
-    quick_settings,
+    score_week,
     turns,
 )
 
@@ -39,22 +40,20 @@ TESTED = 4
 @pytest.fixture(scope="module")
 def narrow(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Six weeks of traffic about twelve topics and a suite about four, the last week scored."""
-    settings = quick_settings(tmp_path_factory.mktemp("narrow") / "home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("DAGSTER_HOME", raising=False)
+
+    def fill(settings: Settings) -> None:
         import_rows(settings, "traces", turns(), "traffic")
         known = [1.0] * TESTED + [0.0] * (len(TOPICS) - TESTED)
         import_rows(settings, "evals", cases(60, known), "suite")
-        run_weeks(settings, "weekly_coverage", LAST_WEEK.date())
-        patch.delenv("DAGSTER_HOME", raising=False)
-    return settings
+        score_week(settings, LAST_WEEK)
+
+    return filled_once(tmp_path_factory, "narrow", fill)
 
 
 @pytest.fixture
 def gappy(narrow: Settings, tmp_path: Path) -> Settings:
     """That home, to be changed."""
-    shutil.copytree(narrow.home, tmp_path / "home")
-    return narrow.model_copy(update={"home": tmp_path / "home"})
+    return copied(narrow, tmp_path)
 
 
 def plan(settings: Settings, **wanted: Any) -> Refresh:
@@ -137,7 +136,7 @@ def test_what_people_kept_is_not_drawn_again_and_counts_in_the_keep_rate(gappy: 
     ]
     with warehouse_of(gappy).writer() as con:
         record_labels(con, labels, via="jsonl", recorded_at=NOW, redact_all=list)
-    run_weeks(gappy, "weekly_coverage", LAST_WEEK.date())
+    score_week(gappy, LAST_WEEK, groups=SCORES)
     second = plan(gappy, created_at=NOW + timedelta(days=1))
     kept = set(first["text_hash"][:5])
     assert second.is_new
@@ -217,7 +216,7 @@ def test_where_every_query_is_a_case_already_only_whole_sessions_are_asked_for(
         texts = frame(con, "SELECT DISTINCT text FROM trace_sample JOIN texts USING (text_hash)")
     suite = [{"input": text, "created_at": "2026-10-01"} for text in texts["text"]]
     import_rows(gappy, "evals", suite, "everything")
-    run_weeks(gappy, "weekly_coverage", LAST_WEEK.date())
+    score_week(gappy, LAST_WEEK, groups=SCORES)
     found = plan(gappy)
     assert "Nothing to add" in found.plan["note"]
     assert set(found.candidates["unit"]) == {"session"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +12,6 @@ import orjson
 import polars as pl
 import pytest
 
-from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.core.traffic.turns import MOST_TURNS_BEFORE
 from evalcov_pipeline.services.home import warehouse_of
 from evalcov_pipeline.services.labels.proposals import waiting_tasks
@@ -23,11 +21,14 @@ from evalcov_pipeline.storage.warehouse import frame
 from evalcov_pipeline_tests.conftest import (
     FIRST_DAY,
     LAST_WEEK,
+    SCORES,
     TOPICS,
     cases,
+    copied,
+    filled_once,
     import_rows,
     question,
-    quick_settings,
+    score_week,
 )
 from evalcov_pipeline_tests.services.refresh.test_plan import NOW, plan, with_rules
 
@@ -73,22 +74,20 @@ def traffic() -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def of_single_turns(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """That traffic and a suite of single turns about half of its topics, the last week scored."""
-    settings = quick_settings(tmp_path_factory.mktemp("single") / "home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("DAGSTER_HOME", raising=False)
+
+    def fill(settings: Settings) -> None:
         import_rows(settings, "traces", traffic(), "traffic")
         known = [1.0] * 6 + [0.0] * (len(TOPICS) - 6)
         import_rows(settings, "evals", cases(60, known), "suite")
-        run_weeks(settings, "weekly_coverage", LAST_WEEK.date())
-        patch.delenv("DAGSTER_HOME", raising=False)
-    return settings
+        score_week(settings, LAST_WEEK)
+
+    return filled_once(tmp_path_factory, "single-turns", fill)
 
 
 @pytest.fixture
 def home(of_single_turns: Settings, tmp_path: Path) -> Settings:
     """That home, to be changed."""
-    shutil.copytree(of_single_turns.home, tmp_path / "home")
-    return of_single_turns.model_copy(update={"home": tmp_path / "home"})
+    return copied(of_single_turns, tmp_path)
 
 
 def rows(settings: Settings, query: str, *parameters: Any) -> pl.DataFrame:
@@ -208,7 +207,7 @@ def test_kept_sessions_become_cases_of_their_own_kind_and_the_score_of_sessions_
     drawn = plan(home).plan
     whole = asked(home).filter(unit="session")
     label(home)
-    run_weeks(home, "weekly_coverage", LAST_WEEK.date())
+    score_week(home, LAST_WEEK, groups=SCORES)
     suite = rows(home, "SELECT * FROM eval_cases WHERE plan_id = ?", drawn["plan_id"])
     merged = whole.with_columns(case_id="prod-" + pl.col("task_id")).join(
         suite, on="case_id", how="inner", suffix="_of_case"

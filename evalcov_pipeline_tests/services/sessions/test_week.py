@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,23 @@ import duckdb
 import polars as pl
 import pytest
 
-from evalcov_pipeline.cli.run import run_weeks
 from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.services.health import checks
 from evalcov_pipeline.services.sessions.scores import TABLES
 from evalcov_pipeline.services.taxonomy import taxonomies
 from evalcov_pipeline.settings import SessionSettings, Settings
-from evalcov_pipeline_tests.conftest import FIRST_DAY, TOPICS, import_rows, quick_settings
+from evalcov_pipeline_tests.conftest import (
+    FIRST_DAY,
+    SCORES,
+    TOPICS,
+    copied,
+    filled_once,
+    import_rows,
+    score_week,
+)
 
 AS_OF = FIRST_DAY + timedelta(weeks=5)
+WEEK = AS_OF - timedelta(weeks=1)
 WINDOW_START = AS_OF - timedelta(days=30)
 KINDS: dict[str, tuple[float, list[list[str]], str]] = {
     "look up": (0.4, [["search"]], "success"),
@@ -98,29 +105,25 @@ ODD_CASES = {
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Shuffled sessions of four kinds, and a suite in proportion, the last week scored."""
-    settings = quick_settings(
-        tmp_path_factory.mktemp("sessions") / "home",
-        sessions=SessionSettings(min_clusters=3, max_clusters=6),
-    )
     rows = [row for rows in (*SESSIONS, *SHARED_ID) for row in rows]
     rows += [*OVER_MIDNIGHT, *BEFORE_WINDOW, *LONELY, *NAMELESS]
     random.Random(1).shuffle(rows)
     suite = [case(f"case-{number}", rows) for number, rows in enumerate(SESSIONS[:60])]
     odd = [{"case_id": name, "input": content} for name, content in ODD_CASES.items()]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("DAGSTER_HOME", raising=False)
+
+    def fill(settings: Settings) -> None:
         import_rows(settings, "traces", rows, "traffic")
         import_rows(settings, "evals", suite + odd, "suite")
-        run_weeks(settings, "weekly_coverage")
-        patch.delenv("DAGSTER_HOME", raising=False)
-    return settings
+        score_week(settings, WEEK)
+
+    rules = SessionSettings(min_clusters=3, max_clusters=6)
+    return filled_once(tmp_path_factory, "sessions", fill, sessions=rules)
 
 
 @pytest.fixture
 def changed(home: Settings, tmp_path: Path) -> Settings:
     """The scored home, to be changed."""
-    shutil.copytree(home.home, tmp_path / "home")
-    return home.model_copy(update={"home": tmp_path / "home"})
+    return copied(home, tmp_path)
 
 
 def query(settings: Settings, sql: str) -> pl.DataFrame:
@@ -202,7 +205,7 @@ def test_a_lost_session_space_is_named_and_the_week_scored_again_as_it_was(
         assert finding.endswith(f"files missing or damaged: {name}")
         with pytest.raises(BadInput, match=f"taxonomy {name} cannot be read"):
             taxonomies.load_space(changed.taxonomies, name)
-    run_weeks(changed, "monthly_taxonomy")
+    score_week(changed, WEEK, groups=SCORES, job="monthly_taxonomy")
     assert taxonomies.is_intact(changed.taxonomies, name, with_space=True)
     for table in ("session_features", "case_features", "session_assignments", *TABLES):
         rows = f"SELECT * FROM {table} ORDER BY ALL"

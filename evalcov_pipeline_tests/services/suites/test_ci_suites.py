@@ -28,7 +28,7 @@ from evalcov_pipeline.defs.support.resources import warehouse_resource
 from evalcov_pipeline.formats.suites import read_suite, suite_of, write_suite
 from evalcov_pipeline.services.evals.ledger import record_cases
 from evalcov_pipeline.services.evals.suite import add_results, derive_suite, summarise_runs
-from evalcov_pipeline.services.home import publish
+from evalcov_pipeline.services.home import publish, warehouse_of
 from evalcov_pipeline.services.suites.ci_suites import choose_suite, newest_suite
 from evalcov_pipeline.services.suites.discrimination import (
     case_results,
@@ -37,29 +37,24 @@ from evalcov_pipeline.services.suites.discrimination import (
     watch_goodhart,
 )
 from evalcov_pipeline.settings import Settings, SuiteSettings, get_settings
-from evalcov_pipeline.storage.warehouse import Warehouse, frame, insert
-from evalcov_pipeline_tests.conftest import FIRST_DAY, import_rows, quick_settings, write_jsonl
+from evalcov_pipeline.storage.warehouse import frame, insert
+from evalcov_pipeline_tests.conftest import (
+    FIRST_DAY,
+    filled_once,
+    import_rows,
+    quick_settings,
+    write_jsonl,
+)
 
 WEEK = timedelta(days=7)
 NOW = FIRST_DAY + 20 * WEEK
 NONE: dict[str, frozenset[str]] = {}
 
 
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A warehouse with its tables and no row."""
-    path = tmp_path_factory.mktemp("empty") / "w.duckdb"
-    with Warehouse(path).writer():
-        pass
-    return path
-
-
 @pytest.fixture
-def con(empty: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to an own copy of the empty warehouse."""
-    with duckdb.connect(":memory:") as con:
-        con.execute(f"ATTACH '{empty}' AS empty (READ_ONLY)")
-        con.execute("COPY FROM DATABASE empty TO memory")
+def con(new_home: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to a warehouse with its tables and no row."""
+    with warehouse_of(new_home).writer() as con:
         yield con
 
 
@@ -420,14 +415,16 @@ BAD = outcomes("bad", 3, failing=names(12)[:5], variant="known_bad")
 @pytest.fixture(scope="module")
 def chosen(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A published home with eight runs of the product, a broken variant and a suite."""
-    settings = quick_settings(tmp_path_factory.mktemp("chosen") / "home")
-    import_rows(settings, "evals", CASES, "cases")
-    history = [row for week in range(8) for row in outcomes(f"run-{week}", week)]
-    import_rows(settings, "results", [*history, *BAD], "results")
-    resources = {"warehouse": warehouse_resource(settings), "settings": settings}
-    assert materialized(resources).success
-    publish(settings)
-    return settings
+
+    def fill(settings: Settings) -> None:
+        import_rows(settings, "evals", CASES, "cases")
+        history = [row for week in range(8) for row in outcomes(f"run-{week}", week)]
+        import_rows(settings, "results", [*history, *BAD], "results")
+        resources = {"warehouse": warehouse_resource(settings), "settings": settings}
+        assert materialized(resources).success
+        publish(settings)
+
+    return filled_once(tmp_path_factory, "chosen", fill)
 
 
 def materialized(resources: Mapping[str, Any]) -> dg.ExecuteInProcessResult:

@@ -19,8 +19,8 @@ from evalcov_pipeline.settings import EmbeddingSettings, SamplingSettings, Setti
 from evalcov_pipeline.storage.lake import compact_day, days_pending
 from evalcov_pipeline_tests.conftest import (
     FIRST_DAY,
+    filled_once,
     import_rows,
-    quick_settings,
     turns,
     write_jsonl,
 )
@@ -129,17 +129,16 @@ SECRETS = [
 
 @pytest.fixture(scope="module")
 def published_with_personal_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    settings = quick_settings(tmp_path_factory.mktemp("redaction") / "home")
     rows = turns(weeks=2)
     for i, row in enumerate(rows):
         row["query_text"] += f", reach me at {SECRETS[i % len(SECRETS)]}"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("DAGSTER_HOME", raising=False)
+
+    def fill(settings: Settings) -> None:
         import_rows(settings, "traces", rows, "traffic")
         import_rows(settings, "evals", [{"input": f"mail {SECRETS[0]}"}], "suite")
         run_weeks(settings, "weekly_coverage")
-        patch.delenv("DAGSTER_HOME", raising=False)
-    return settings.home
+
+    return filled_once(tmp_path_factory, "personal-data", fill).home
 
 
 def test_personal_data_reaches_no_published_table(
