@@ -217,32 +217,46 @@ LAST = ("published", "coverage_report")
 """Assets that end every job."""
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that one process of the test run fills, for all of them to read.
+
+    Args:
+        factory: of the folders of the test run.
+        name: of the folder.
+        make: fills it.
+    """
+    root = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder, made = root / name, root / f"{name}.made"
+    with locked(root / f"{name}.lock", "a folder of the tests", timeout_s=250):
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of one who failed
+            folder.mkdir()
+            make(folder)
+            made.touch()
+    return folder
+
+
 def filled_once(
-    factory: pytest.TempPathFactory, name: str, fill: Callable[[Settings], None], **sections: Any
+    factory: pytest.TempPathFactory, name: str, fill: Callable[[Settings], object], **sections: Any
 ) -> Settings:
     """A home that one process of the test run fills, for all of them to read.
 
     Args:
         factory: of the folders of the test run.
         name: of the home.
-        fill: makes it.
+        fill: fills it.
         sections: of its settings.
     """
-    folder = factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    settings = quick_settings(folder / name / "home", **sections)
-    filled = folder / name / "filled"
-    with (
-        locked(folder / f"{name}.lock", "a home of the tests", timeout_s=250),
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        if not filled.exists():
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
             patch.delenv("DAGSTER_HOME", raising=False)
-            fill(settings)
+            fill(quick_settings(folder / "home", **sections))
             patch.delenv("DAGSTER_HOME", raising=False)
-            filled.touch()
-    return settings
+
+    return quick_settings(made_once(factory, name, make) / "home", **sections)
 
 
 def copied(settings: Settings, folder: Path) -> Settings:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from typing import cast
 
 import duckdb
 import polars as pl
@@ -25,13 +27,12 @@ from evalcov_pipeline.errors import BadInput
 from evalcov_pipeline.services.taxonomy import taxonomies
 from evalcov_pipeline.storage.lake import compact_day, days_pending, traffic_span
 from evalcov_pipeline.storage.vectors import VectorCache
-from evalcov_pipeline_tests.conftest import quick_settings
+from evalcov_pipeline_tests.conftest import made_once, quick_settings
 from evalcov_pipeline_tests.crash.homes import (
     Commands,
     Ended,
     Fault,
     Step,
-    commands,
     content,
     counting_library,
     differences,
@@ -52,17 +53,13 @@ KILLS = {
 
 
 @pytest.fixture(scope="module")
-def evalcov(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
-    with commands(tmp_path_factory.mktemp("library")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def steps(evalcov: Commands, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Step]:
-    undisturbed = life(
-        evalcov, tmp_path_factory.mktemp("life"), until="daily_traces, monthly_taxonomy"
-    )
-    return {step.name: step for step in undisturbed}
+    def live(folder: Path) -> None:
+        lived = life(evalcov, folder, until="daily_traces, monthly_taxonomy")
+        (folder / "steps").write_bytes(pickle.dumps({step.name: step for step in lived}))
+
+    steps = (made_once(tmp_path_factory, "life", live) / "steps").read_bytes()
+    return cast("dict[str, Step]", pickle.loads(steps))
 
 
 @pytest.fixture
@@ -86,6 +83,7 @@ def test_a_killed_command_started_again_leaves_what_an_undisturbed_one_does(
 WRITE_KILLED_AT_EVERY_CHANGE = """
 import ctypes, itertools, os, sys
 from pathlib import Path
+from typing import cast
 from evalcov_pipeline.storage.files import write_whole
 
 arm = ctypes.CDLL(sys.argv[1]).arm

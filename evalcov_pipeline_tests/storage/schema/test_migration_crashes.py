@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -17,7 +16,6 @@ from evalcov_pipeline_tests.crash.homes import (
     Commands,
     Fault,
     Step,
-    commands,
     content,
     differences,
     disturb,
@@ -27,12 +25,6 @@ from evalcov_pipeline_tests.crash.homes import (
 SEED = 20261201
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
-
-
-@pytest.fixture(scope="module")
-def evalcov(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
-    with commands(tmp_path_factory.mktemp("library")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
