@@ -38,7 +38,7 @@ lint: $(VENV)/installed  ## Lint and type check
 docs: $(VENV)/installed  ## Write the pages of docs/ that are made from the code
 	$(BIN)/python docs/generate.py
 
-bench: $(VENV)/installed  ## Print every figure in docs/ (DATA=folder of real data; an hour or two)
+bench: $(VENV)/installed  ## Print the figures in docs/ (DATA=folder of real data; an hour or two)
 	$(BIN)/python -m benchmarks $(if $(DATA),--data $(DATA))
 
 ui: $(VENV)/installed  ## Dagster's UI on http://127.0.0.1:3000
