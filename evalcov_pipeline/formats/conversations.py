@@ -112,4 +112,5 @@ def _failed(result: Mapping[str, Any]) -> bool:
 def _result_text(result: Mapping[str, Any]) -> str:
     """What a tool gave back; structured values become JSON."""
     given = result.get("response", result.get("result"))
-    return content(result) or ("" if given is None else fields.content(given))
+    text = content(result) or ("" if given is None else fields.content(given))
+    return text if text.strip() else ""

@@ -255,6 +255,13 @@ def test_any_messages_become_canonical_once_or_are_refused(messages: list[Messag
         assert read_conversation(said) == said
 
 
+def test_a_blank_result_of_a_tool_is_an_empty_one() -> None:
+    blank = {"type": "tool_result", "content": "", "response": " "}
+    read = read_conversation([{"role": "user", "parts": [blank]}])
+    assert [message["content"] for message in read] == [""]
+    assert read_conversation(read) == read
+
+
 def test_calls_are_told_in_words() -> None:
     assert [calls_in_words(m) for m in BOOKED] == ["", "called: search, book", "", "failed", ""]
 
